@@ -1,0 +1,3 @@
+//! The actors: thin shells around the pure core.
+
+pub mod supervision;

@@ -1,0 +1,1 @@
+//! The panic-proof supervisor. It knows nothing of sensors.

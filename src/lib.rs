@@ -1,0 +1,3 @@
+//! Sensorhive: a service that watches sensors, one supervised actor each.
+
+pub mod actors;
