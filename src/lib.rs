@@ -1,3 +1,4 @@
 //! Sensorhive: a service that watches sensors, one supervised actor each.
 
 pub mod actors;
+pub mod domain;

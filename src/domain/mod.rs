@@ -1,0 +1,22 @@
+//! The plain words of the house: readings, ids, times, window results, anomalies, ledgers.
+//!
+//! Invariants: every type here is a value. Whatever can be wrong in it was refused when it was parsed, so the rest
+//! of the house never checks again. Nothing here does I/O, knows an actor or reads a clock.
+
+pub mod anomaly;
+pub mod dead_letter;
+pub mod ids;
+pub mod ledger;
+pub mod reading;
+pub mod sequence;
+pub mod time;
+pub mod window;
+
+pub use anomaly::{Anomaly, Band, DetectorKind, Level};
+pub use dead_letter::{DeadLetter, RejectReason};
+pub use ids::{IdError, MetricName, SensorId, SensorKey, SeriesId, SourceName, Tags};
+pub use ledger::{Ledger, LedgerDelta};
+pub use reading::{Flags, Quality, Reading};
+pub use sequence::{BatchNumber, Seq};
+pub use time::{ActiveTime, BatchTime, Micros, TimeError, Timestamp};
+pub use window::{WindowKind, WindowResult, WindowSpan};
