@@ -1,0 +1,120 @@
+//! What a transaction is made of, and what it reports.
+//!
+//! Invariant: a [`CompleteBatch`] holds everything that its readings led to; nothing about them is written elsewhere.
+
+use crate::domain::{
+    ActiveTime, Anomaly, BatchNumber, BatchTime, DeadLetter, LedgerDelta, Reading, SensorId, SensorKey, Seq,
+    SeriesId, SourceName, Tags, Timestamp, WindowResult, WindowSpan,
+};
+
+/// A process's name in the `writers` table.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct InstanceId(pub String);
+
+/// Batches that are committed together, in the order of their numbers.
+#[derive(Debug)]
+pub struct CommitGroup {
+    pub instance: InstanceId,
+    pub batches: Vec<CompleteBatch>,
+}
+
+/// A batch with every slice answered.
+#[derive(Debug, Clone)]
+pub struct CompleteBatch {
+    pub number: BatchNumber,
+    pub at: BatchTime,
+    pub source: SourceName,
+    /// Rows that are not known to be stored yet. Writing one again changes nothing but tags and unit.
+    pub sensors: Vec<SensorDefinition>,
+    pub series: Vec<SeriesDefinition>,
+    pub positions: Vec<Position>,
+    /// Input without a sensor: counted on the source. The store adds nothing to it.
+    pub source_ledger: LedgerDelta,
+    pub dead_letters: Vec<DeadLetter>,
+    pub outcomes: Vec<SliceOutcome>,
+}
+
+/// What the sensors of one shard made of their part of a batch.
+#[derive(Debug, Clone, Default)]
+pub struct SliceOutcome {
+    /// Readings to store. The store counts each as stored (and, by its flags, late or unprocessed), duplicate or, in
+    /// conflict with a stored one, rejected with a dead letter.
+    pub rows: Vec<Row>,
+    pub windows: Vec<WindowResult>,
+    /// Windows to be computed anew from the stored rows, those of this batch included. Stored with the revision after
+    /// the one that is stored, or 0.
+    pub recompute: Vec<WindowSpan>,
+    pub anomalies: Vec<Anomaly>,
+    pub snapshots: Vec<Snapshot>,
+    pub dead_letters: Vec<DeadLetter>,
+    /// Received, and what the sensors decided; what the store decides about `rows` comes on top.
+    pub ledger: Vec<(SensorKey, LedgerDelta)>,
+    /// Stored readings that made their sensor panic in a replay: to be flagged.
+    pub poison: Vec<(SeriesId, Timestamp)>,
+}
+
+/// One reading to store; its sequence is the batch's number and `reading.index`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Row {
+    pub sensor: SensorKey,
+    pub reading: Reading,
+}
+
+/// A sensor's state as of `seq`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Snapshot {
+    pub sensor: SensorKey,
+    pub seq: Seq,
+    pub state: Vec<u8>,
+    /// When the sensor must be looked at even if it stays silent.
+    pub deadline: Option<ActiveTime>,
+    /// Whether every reading stored up to this batch is in it. A step of a long catch-up is not complete.
+    pub complete: bool,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct SensorDefinition {
+    pub key: SensorKey,
+    pub id: SensorId,
+    pub tags: Tags,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct SeriesDefinition {
+    pub id: SeriesId,
+    pub sensor: SensorKey,
+    pub metric: crate::domain::MetricName,
+    pub unit: Option<String>,
+}
+
+/// How far a source has been stored, such as (`orders`, `topic/3`) → 1734.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Position {
+    pub source: SourceName,
+    pub partition: String,
+    pub offset: i64,
+}
+
+/// What a committed group came to: one report a batch, in order.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CommitReport {
+    pub batches: Vec<BatchReport>,
+}
+
+/// What the transaction did with a batch's rows.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct BatchReport {
+    pub stored: u64,
+    /// Indices of readings that the transaction found stored already.
+    pub duplicates: Vec<u32>,
+    pub conflicts: Vec<Conflict>,
+    /// What became of `recompute`.
+    pub revised: Vec<WindowResult>,
+}
+
+/// A reading that contradicts a stored one.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Conflict {
+    pub index: u32,
+    pub stored: f64,
+}

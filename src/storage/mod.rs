@@ -1,0 +1,74 @@
+//! The store: what the rest of the house may ask of a database. SQL lives below this module and nowhere else.
+//!
+//! Invariants:
+//! - A [`CommitGroup`] is committed whole or not at all, and advances the `writers` row of its instance in the same
+//!   transaction, so that after a lost answer [`Store::last_batch`] tells whether it was committed.
+//! - Groups are committed in the order of their batch numbers; what a read sees is therefore always a prefix.
+//! - At every commit the database holds, for each sensor, a snapshot as of a sequence and the stored readings after it.
+//! - Whether a reading was stored, was a duplicate or a conflict is said by what the transaction did.
+//!
+//! How it fails: every method returns [`StoreError`], whose [`ErrorClass`] says what the caller may do about it.
+
+pub mod commit;
+pub mod error;
+pub mod history;
+pub mod restore;
+
+use async_trait::async_trait;
+
+use crate::domain::{ActiveTime, BatchNumber, SensorKey};
+
+pub use commit::{
+    BatchReport, CommitGroup, CommitReport, CompleteBatch, Conflict, InstanceId, Position, Row,
+    SensorDefinition, SeriesDefinition, SliceOutcome, Snapshot,
+};
+pub use error::{ErrorClass, StoreError};
+pub use history::History;
+pub use restore::{Loaded, StoredReading, StoredSensor};
+
+/// What the pipeline asks of a database.
+#[async_trait]
+pub trait Store: History {
+    /// What it is, for the log and `/readyz`, such as `sqlite (/var/lib/sensorhive/sensorhive.db)`. No secrets.
+    fn describe(&self) -> String;
+
+    /// Claims the writer's row of `instance`, so that an older process with the same name is fenced: its next commit
+    /// fails with [`ErrorClass::Fenced`].
+    async fn claim_writer(&self, instance: &InstanceId) -> Result<WriterState, StoreError>;
+
+    /// Takes `count` fresh batch numbers: no number from before is ever given again.
+    async fn reserve_batches(&self, count: u64) -> Result<BatchNumber, StoreError>;
+
+    /// Commits the group in one transaction.
+    async fn commit(&self, group: &CommitGroup) -> Result<CommitReport, StoreError>;
+
+    /// The last batch that `instance` committed.
+    async fn last_batch(&self, instance: &InstanceId) -> Result<Option<BatchNumber>, StoreError>;
+
+    /// Every sensor and series there is, in order of their numbers.
+    async fn load_registry(&self) -> Result<(Vec<SensorDefinition>, Vec<SeriesDefinition>), StoreError>;
+
+    /// Sensors whose snapshot names a deadline: who must be woken even if they never speak again.
+    async fn deadlines(&self) -> Result<Vec<(SensorKey, ActiveTime)>, StoreError>;
+
+    /// Sensors with stored readings after their snapshot, the most recently heard first.
+    async fn sensors_behind(&self) -> Result<Vec<SensorKey>, StoreError>;
+
+    /// Snapshot and stored readings after it of each of `sensors`, from one consistent read. At most about
+    /// `max_readings` readings in all; a sensor that did not fit says so by `more`.
+    async fn load_sensors(&self, sensors: &[SensorKey], max_readings: usize) -> Result<Loaded, StoreError>;
+
+    /// A cheap round trip, for readiness.
+    async fn ping(&self) -> Result<(), StoreError>;
+
+    /// Closes connections after what is under way has ended.
+    async fn close(&self);
+}
+
+/// What the writer of an instance last committed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct WriterState {
+    pub last_batch: Option<BatchNumber>,
+    /// Where the active clock stood.
+    pub active: ActiveTime,
+}
