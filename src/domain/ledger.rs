@@ -8,8 +8,6 @@ use std::ops::AddAssign;
 use serde::{Deserialize, Serialize};
 
 /// What changes in a ledger with one batch.
-///
-/// `unprocessed` is signed: readings that passed through add, a catch-up takes them off again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct LedgerDelta {
     pub received: u64,
@@ -19,8 +17,8 @@ pub struct LedgerDelta {
     pub filtered: u64,
     /// Of the stored: older than the watermark when they came.
     pub late: u64,
-    /// Of the stored: not (yet) seen by windows and detectors.
-    pub unprocessed: i64,
+    /// Of the stored: not (yet) seen by windows and detectors. A complete snapshot sets the sum back to 0.
+    pub unprocessed: u64,
 }
 
 /// The sums since the beginning.

@@ -3,8 +3,8 @@
 //! Invariant: a [`CompleteBatch`] holds everything that its readings led to; nothing about them is written elsewhere.
 
 use crate::domain::{
-    ActiveTime, Anomaly, BatchNumber, BatchTime, DeadLetter, LedgerDelta, Reading, SensorId, SensorKey, Seq,
-    SeriesId, SourceName, Tags, Timestamp, WindowResult, WindowSpan,
+    ActiveTime, Anomaly, BatchNumber, BatchTime, DeadLetter, LedgerDelta, Reading, RejectReason, SensorId,
+    SensorKey, Seq, SeriesId, SourceName, Tags, Timestamp, WindowResult, WindowSpan,
 };
 
 /// A process's name in the `writers` table.
@@ -51,6 +51,17 @@ pub struct SliceOutcome {
     pub ledger: Vec<(SensorKey, LedgerDelta)>,
     /// Stored readings that made their sensor panic in a replay: to be flagged.
     pub poison: Vec<(SeriesId, Timestamp)>,
+    /// What to tell the sender about single readings. Not stored: the dead letters say the same.
+    pub refused: Vec<Refused>,
+}
+
+/// A reading that a sensor did not take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// Its place in the batch.
+    pub index: u32,
+    pub reason: RejectReason,
+    pub detail: String,
 }
 
 /// One reading to store; its sequence is the batch's number and `reading.index`.
@@ -68,7 +79,8 @@ pub struct Snapshot {
     pub state: Vec<u8>,
     /// When the sensor must be looked at even if it stays silent.
     pub deadline: Option<ActiveTime>,
-    /// Whether every reading stored up to this batch is in it. A step of a long catch-up is not complete.
+    /// Whether every reading of this sensor up to the end of this batch is in it, so that none is unprocessed any more
+    /// and the ledger says so. A step of a long catch-up is not complete.
     pub complete: bool,
 }
 

@@ -19,7 +19,7 @@ use async_trait::async_trait;
 use crate::domain::{ActiveTime, BatchNumber, SensorKey};
 
 pub use commit::{
-    BatchReport, CommitGroup, CommitReport, CompleteBatch, Conflict, InstanceId, Position, Row,
+    BatchReport, CommitGroup, CommitReport, CompleteBatch, Conflict, InstanceId, Position, Refused, Row,
     SensorDefinition, SeriesDefinition, SliceOutcome, Snapshot,
 };
 pub use error::{ErrorClass, StoreError};
@@ -57,6 +57,10 @@ pub trait Store: History {
     /// Snapshot and stored readings after it of each of `sensors`, from one consistent read. At most about
     /// `max_readings` readings in all; a sensor that did not fit says so by `more`.
     async fn load_sensors(&self, sensors: &[SensorKey], max_readings: usize) -> Result<Loaded, StoreError>;
+
+    /// The last `limit` stored readings of a sensor, in order of their sequence, without its snapshot: what a state is
+    /// rebuilt from when its snapshot cannot be read. `snapshot` holds only the sequence, its bytes are empty.
+    async fn load_recent(&self, sensor: SensorKey, limit: usize) -> Result<Loaded, StoreError>;
 
     /// A cheap round trip, for readiness.
     async fn ping(&self) -> Result<(), StoreError>;
