@@ -1,0 +1,399 @@
+//! Names to numbers: each (sensor, metric) is resolved once, at the edge.
+//!
+//! Invariants: a number is given once and never changes. A definition travels with every batch that uses it until one of
+//! those has committed, so nothing special happens after a rewind. Which shard a sensor belongs to depends on its id alone.
+//!
+//! Fails with [`LimitReached`] where a new sensor or series would pass its limit; known ones go on.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use twox_hash::XxHash64;
+
+use crate::domain::{MetricName, SensorId, SensorKey, SeriesId, Tags};
+use crate::storage::{SensorDefinition, SeriesDefinition};
+
+/// The numbers of a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Resolved {
+    pub sensor: SensorKey,
+    pub series: SeriesId,
+    pub shard: u16,
+    /// Whether rows of the sensor and the series are known to be in the database.
+    pub saved: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum LimitReached {
+    #[error("there are {0} sensors already, the limit (limits.sensors)")]
+    Sensors(usize),
+    #[error("the sensor has {0} metrics already, the limit (limits.series_per_sensor)")]
+    SeriesPerSensor(usize),
+}
+
+/// A series as people name it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SeriesName {
+    pub series: SeriesId,
+    pub key: SensorKey,
+    pub sensor: SensorId,
+    pub metric: MetricName,
+    pub unit: Option<String>,
+}
+
+/// A sensor as the registry knows it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SensorInfo {
+    pub key: SensorKey,
+    pub id: SensorId,
+    pub shard: u16,
+    pub tags: Tags,
+    pub series: Vec<(MetricName, SeriesId)>,
+    pub saved: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct RegistryLimits {
+    pub sensors: usize,
+    pub series_per_sensor: usize,
+}
+
+pub struct Registry {
+    limits: RegistryLimits,
+    shards: u16,
+    names: RwLock<Names>,
+}
+
+#[derive(Default)]
+struct Names {
+    by_id: HashMap<SensorId, SensorKey>,
+    sensors: HashMap<SensorKey, Sensor>,
+    series: HashMap<SeriesId, Series>,
+    next_sensor: u32,
+    next_series: u32,
+}
+
+struct Sensor {
+    id: SensorId,
+    shard: u16,
+    tags: Tags,
+    /// Few; looked through in order.
+    series: Vec<(MetricName, SeriesId)>,
+    saved: bool,
+}
+
+struct Series {
+    sensor: SensorKey,
+    metric: MetricName,
+    unit: Option<String>,
+    saved: bool,
+}
+
+/// The shard of a sensor among `shards`.
+pub fn shard_of(sensor: &str, shards: u16) -> u16 {
+    (XxHash64::oneshot(0, sensor.as_bytes()) % u64::from(shards.max(1))) as u16
+}
+
+impl Registry {
+    pub fn new(
+        limits: RegistryLimits,
+        shards: u16,
+        sensors: Vec<SensorDefinition>,
+        series: Vec<SeriesDefinition>,
+    ) -> Self {
+        let mut names = Names { next_sensor: 1, next_series: 1, ..Default::default() };
+        for SensorDefinition { key, id, tags } in sensors {
+            let shard = shard_of(id.as_str(), shards);
+            names.next_sensor = names.next_sensor.max(key.0 + 1);
+            names.by_id.insert(id.clone(), key);
+            names.sensors.insert(key, Sensor { id, shard, tags, series: Vec::new(), saved: true });
+        }
+        for SeriesDefinition { id, sensor, metric, unit } in series {
+            names.next_series = names.next_series.max(id.0 + 1);
+            if let Some(owner) = names.sensors.get_mut(&sensor) {
+                owner.series.push((metric.clone(), id));
+            }
+            names.series.insert(id, Series { sensor, metric, unit, saved: true });
+        }
+        Self { limits, shards, names: RwLock::new(names) }
+    }
+
+    pub fn shards(&self) -> u16 {
+        self.shards
+    }
+
+    /// The numbers of a known series, where neither tags nor unit bring news.
+    pub fn lookup(
+        &self,
+        sensor: &str,
+        metric: &str,
+        unit: Option<&str>,
+        tags: Option<&Tags>,
+    ) -> Option<Resolved> {
+        let names = self.names.read();
+        let key = *names.by_id.get(sensor)?;
+        let entry = names.sensors.get(&key)?;
+        let (_, series) = *entry.series.iter().find(|(name, _)| name.as_str() == metric).as_ref()?;
+        let info = names.series.get(series)?;
+        let same_unit = unit.is_none() || info.unit.as_deref() == unit;
+        let same_tags = tags.is_none_or(|tags| *tags == entry.tags);
+        (same_unit && same_tags).then_some(Resolved {
+            sensor: key,
+            series: *series,
+            shard: entry.shard,
+            saved: entry.saved && info.saved,
+        })
+    }
+
+    /// The numbers of a series, given now if it is new. Newer tags and units replace older ones.
+    pub fn resolve(
+        &self,
+        sensor: &SensorId,
+        metric: &MetricName,
+        unit: Option<&str>,
+        tags: Option<&Tags>,
+    ) -> Result<Resolved, LimitReached> {
+        let mut names = self.names.write();
+        let names = &mut *names;
+        let key = match names.by_id.get(sensor) {
+            Some(key) => *key,
+            None => {
+                if names.sensors.len() >= self.limits.sensors {
+                    return Err(LimitReached::Sensors(self.limits.sensors));
+                }
+                let key = SensorKey(names.next_sensor);
+                names.next_sensor += 1;
+                let shard = shard_of(sensor.as_str(), self.shards);
+                let entry = Sensor {
+                    id: sensor.clone(),
+                    shard,
+                    tags: Tags::new(),
+                    series: Vec::new(),
+                    saved: false,
+                };
+                names.by_id.insert(sensor.clone(), key);
+                names.sensors.insert(key, entry);
+                key
+            }
+        };
+        let Some(entry) = names.sensors.get_mut(&key) else {
+            unreachable!("every key of by_id is in sensors")
+        };
+        if let Some(tags) = tags
+            && entry.tags != *tags
+        {
+            entry.tags.clone_from(tags);
+            entry.saved = false;
+        }
+        let known = entry.series.iter().find(|(name, _)| name == metric).map(|(_, series)| *series);
+        let series = match known {
+            Some(series) => series,
+            None => {
+                if entry.series.len() >= self.limits.series_per_sensor {
+                    return Err(LimitReached::SeriesPerSensor(self.limits.series_per_sensor));
+                }
+                let series = SeriesId(names.next_series);
+                names.next_series += 1;
+                entry.series.push((metric.clone(), series));
+                let info = Series { sensor: key, metric: metric.clone(), unit: None, saved: false };
+                names.series.insert(series, info);
+                series
+            }
+        };
+        let (shard, sensor_saved) = (entry.shard, entry.saved);
+        let Some(info) = names.series.get_mut(&series) else {
+            unreachable!("every series of a sensor is in series")
+        };
+        if unit.is_some() && info.unit.as_deref() != unit {
+            info.unit = unit.map(str::to_owned);
+            info.saved = false;
+        }
+        Ok(Resolved { sensor: key, series, shard, saved: sensor_saved && info.saved })
+    }
+
+    /// The definitions of a series and its sensor, to be stored with a batch.
+    pub fn define(&self, series: SeriesId) -> Option<(SensorDefinition, SeriesDefinition)> {
+        let names = self.names.read();
+        let info = names.series.get(&series)?;
+        let sensor = names.sensors.get(&info.sensor)?;
+        Some((
+            SensorDefinition { key: info.sensor, id: sensor.id.clone(), tags: sensor.tags.clone() },
+            SeriesDefinition {
+                id: series,
+                sensor: info.sensor,
+                metric: info.metric.clone(),
+                unit: info.unit.clone(),
+            },
+        ))
+    }
+
+    /// A batch with these definitions has committed. What changed meanwhile stays unsaved.
+    pub fn mark_saved(&self, sensors: &[SensorDefinition], series: &[SeriesDefinition]) {
+        if sensors.is_empty() && series.is_empty() {
+            return;
+        }
+        let mut names = self.names.write();
+        for definition in sensors {
+            if let Some(sensor) = names.sensors.get_mut(&definition.key) {
+                sensor.saved |= sensor.tags == definition.tags;
+            }
+        }
+        for definition in series {
+            if let Some(series) = names.series.get_mut(&definition.id) {
+                series.saved |= series.unit == definition.unit;
+            }
+        }
+    }
+
+    pub fn name(&self, series: SeriesId) -> Option<SeriesName> {
+        let names = self.names.read();
+        let info = names.series.get(&series)?;
+        let sensor = names.sensors.get(&info.sensor)?.id.clone();
+        Some(SeriesName {
+            series,
+            key: info.sensor,
+            sensor,
+            metric: info.metric.clone(),
+            unit: info.unit.clone(),
+        })
+    }
+
+    pub fn sensor(&self, key: SensorKey) -> Option<SensorInfo> {
+        self.names.read().info(key)
+    }
+
+    pub fn sensor_named(&self, id: &str) -> Option<SensorInfo> {
+        let names = self.names.read();
+        names.info(*names.by_id.get(id)?)
+    }
+
+    pub fn shard_of_key(&self, key: SensorKey) -> Option<u16> {
+        Some(self.names.read().sensors.get(&key)?.shard)
+    }
+
+    /// Sensors with a key above `after`, in order of their keys, that `keep` keeps.
+    pub fn list(
+        &self,
+        after: Option<SensorKey>,
+        limit: usize,
+        keep: impl Fn(&str, &Tags) -> bool,
+    ) -> Vec<SensorInfo> {
+        let names = self.names.read();
+        let first = after.map_or(0, |key| key.0.saturating_add(1));
+        (first..names.next_sensor)
+            .filter_map(|key| {
+                let sensor = names.sensors.get(&SensorKey(key))?;
+                keep(sensor.id.as_str(), &sensor.tags).then(|| names.info(SensorKey(key)))?
+            })
+            .take(limit)
+            .collect()
+    }
+
+    /// How many sensors and series there are.
+    pub fn size(&self) -> (usize, usize) {
+        let names = self.names.read();
+        (names.sensors.len(), names.series.len())
+    }
+}
+
+impl Names {
+    fn info(&self, key: SensorKey) -> Option<SensorInfo> {
+        let sensor = self.sensors.get(&key)?;
+        Some(SensorInfo {
+            key,
+            id: sensor.id.clone(),
+            shard: sensor.shard,
+            tags: sensor.tags.clone(),
+            series: sensor.series.clone(),
+            saved: sensor.saved,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn registry() -> Registry {
+        Registry::new(RegistryLimits { sensors: 2, series_per_sensor: 2 }, 4, Vec::new(), Vec::new())
+    }
+
+    fn id(name: &str) -> SensorId {
+        SensorId::parse(name).unwrap()
+    }
+
+    fn metric(name: &str) -> MetricName {
+        MetricName::parse(name).unwrap()
+    }
+
+    #[test]
+    fn a_name_keeps_its_numbers() {
+        let registry = registry();
+        let first = registry.resolve(&id("a"), &metric("t"), None, None).unwrap();
+        assert_eq!(registry.lookup("a", "t", None, None), Some(first));
+        assert_eq!(registry.lookup("a", "u", None, None), None);
+        assert_eq!(registry.resolve(&id("a"), &metric("t"), None, None), Ok(first));
+        let other = registry.resolve(&id("a"), &metric("u"), None, None).unwrap();
+        assert_eq!((other.sensor, other.shard), (first.sensor, first.shard));
+        assert_ne!(other.series, first.series);
+    }
+
+    #[test]
+    fn limits_refuse_only_what_is_new() {
+        let registry = registry();
+        for name in ["a", "b"] {
+            registry.resolve(&id(name), &metric("t"), None, None).unwrap();
+        }
+        assert_eq!(registry.resolve(&id("c"), &metric("t"), None, None), Err(LimitReached::Sensors(2)));
+        registry.resolve(&id("a"), &metric("u"), None, None).unwrap();
+        let third = registry.resolve(&id("a"), &metric("v"), None, None);
+        assert_eq!(third, Err(LimitReached::SeriesPerSensor(2)));
+        assert!(registry.resolve(&id("b"), &metric("t"), None, None).is_ok());
+    }
+
+    #[test]
+    fn a_definition_is_saved_when_that_very_one_has_committed() {
+        let registry = registry();
+        let series = registry.resolve(&id("a"), &metric("t"), Some("C"), None).unwrap().series;
+        let (sensor, old) = registry.define(series).unwrap();
+        registry.resolve(&id("a"), &metric("t"), Some("F"), None).unwrap();
+        registry.mark_saved(&[sensor], &[old]);
+        assert!(!registry.lookup("a", "t", None, None).unwrap().saved);
+        let (sensor, new) = registry.define(series).unwrap();
+        assert_eq!(new.unit.as_deref(), Some("F"));
+        registry.mark_saved(&[sensor], &[new]);
+        assert!(registry.lookup("a", "t", Some("F"), None).unwrap().saved);
+    }
+
+    #[test]
+    fn news_about_tags_is_no_mere_lookup() {
+        let registry = registry();
+        let tags = Tags::from([("site".into(), "a".into())]);
+        registry.resolve(&id("a"), &metric("t"), None, None).unwrap();
+        assert_eq!(registry.lookup("a", "t", None, Some(&tags)), None);
+        registry.resolve(&id("a"), &metric("t"), None, Some(&tags)).unwrap();
+        assert!(registry.lookup("a", "t", None, Some(&tags)).is_some());
+        assert_eq!(registry.sensor_named("a").unwrap().tags, tags);
+    }
+
+    #[test]
+    fn what_was_stored_comes_back_with_its_numbers() {
+        let first = registry();
+        let resolved = first.resolve(&id("a"), &metric("t"), Some("C"), None).unwrap();
+        let (sensor, series) = first.define(resolved.series).unwrap();
+        let limits = RegistryLimits { sensors: 2, series_per_sensor: 2 };
+        let again = Registry::new(limits, 4, vec![sensor], vec![series]);
+        assert_eq!(again.lookup("a", "t", Some("C"), None), Some(Resolved { saved: true, ..resolved }));
+        let new = again.resolve(&id("b"), &metric("t"), None, None).unwrap();
+        assert_ne!((new.sensor, new.series), (resolved.sensor, resolved.series));
+    }
+
+    #[test]
+    fn the_shard_depends_on_the_id_alone() {
+        assert_eq!(shard_of("boiler-7", 4), shard_of("boiler-7", 4));
+        let mut hit = [false; 4];
+        (0..100).for_each(|i| hit[usize::from(shard_of(&format!("s{i}"), 4))] = true);
+        assert_eq!(hit, [true; 4]);
+    }
+}
