@@ -1,5 +1,6 @@
 //! Sensorhive: a service that watches sensors, one supervised actor each.
 
 pub mod actors;
+pub mod decode;
 pub mod domain;
 pub mod storage;

@@ -1,0 +1,59 @@
+//! A reading as canonical JSON, for dead letters and simulated devices.
+//!
+//! Invariants: what is encoded decodes to the same reading, bit by bit. A value that is not finite, which JSON cannot
+//! carry, becomes text (`"NaN"`), which the decoder refuses by name.
+
+use std::io::Write;
+
+use serde::Serialize;
+
+use super::Draft;
+use crate::domain::{Quality, Timestamp};
+
+/// Appends `draft` to `out` as one canonical JSON object, without a line end.
+pub fn encode_canonical(draft: &Draft<'_>, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"sensor_id\":");
+    json(&draft.sensor, out);
+    out.extend_from_slice(b",\"metric\":");
+    json(&draft.metric, out);
+    out.extend_from_slice(b",\"value\":");
+    if draft.value.is_finite() {
+        json(&draft.value, out);
+    } else {
+        json(&draft.value.to_string(), out);
+    }
+    if let Some(time) = draft.time {
+        out.extend_from_slice(b",\"timestamp\":");
+        json_time(time, out);
+    }
+    if let Some(unit) = &draft.unit {
+        out.extend_from_slice(b",\"unit\":");
+        json(unit, out);
+    }
+    let quality: &[u8] = match draft.quality {
+        Quality::Good => b"",
+        Quality::Uncertain => b",\"quality\":\"uncertain\"",
+        Quality::Bad => b",\"quality\":\"bad\"",
+    };
+    out.extend_from_slice(quality);
+    if let Some(tags) = draft.tags {
+        out.extend_from_slice(b",\"tags\":");
+        out.extend_from_slice(tags.as_str().as_bytes());
+    }
+    out.push(b'}');
+}
+
+/// Milliseconds where that is exact, else microseconds; as text where the size of the number would not tell its unit.
+fn json_time(time: Timestamp, out: &mut Vec<u8>) {
+    let micros = time.0;
+    match micros.unsigned_abs() {
+        100_000_000_000_000..100_000_000_000_000_000 if micros % 1_000 == 0 => json(&(micros / 1_000), out),
+        100_000_000_000_000..100_000_000_000_000_000 => json(&micros, out),
+        _ => json(&time.to_rfc3339(), out),
+    }
+}
+
+fn json<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) {
+    // Writing text or a number to memory cannot fail; if it did, the decoder would refuse what is missing.
+    let _ = serde_json::to_writer(out.by_ref(), value);
+}

@@ -1,0 +1,162 @@
+//! JSON payloads: one object, an array of them, or `{"items": […]}`.
+//!
+//! Invariants: a payload that is not JSON, or has more items than allowed, is refused once and whole before any reading
+//! of it is given; an array is therefore split into raw items first and read item by item after, so that an item of the
+//! wrong shape harms only itself. Both passes are linear and need no stack for what is nested.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::item::Item;
+use super::{Refusal, Sink};
+use crate::domain::{MetricName, RejectReason, SensorId};
+
+/// What a source knows of its JSON payloads that is not in them.
+#[derive(Debug, Clone)]
+pub struct JsonMapping {
+    /// The sensor of items that name none; without it they are refused.
+    pub default_sensor: Option<SensorId>,
+    /// The metric of items that have a `value` but name none; without it they are refused.
+    pub default_metric: Option<MetricName>,
+    /// The most items of one payload; a longer one is refused whole.
+    pub max_items: usize,
+}
+
+impl Default for JsonMapping {
+    /// No default sensor, the metric `value`, 10,000 items.
+    fn default() -> Self {
+        JsonMapping {
+            default_sensor: None,
+            default_metric: MetricName::parse("value").ok(),
+            max_items: 10_000,
+        }
+    }
+}
+
+/// Gives `sink` every reading and every refusal of `payload`, in its order. An empty array gives nothing.
+pub fn decode_json<'a, S: Sink<'a> + ?Sized>(payload: &'a [u8], mapping: &'a JsonMapping, sink: &mut S) {
+    if let Err((kind, reason)) = decode(payload, mapping, sink) {
+        sink.refuse(Refusal {
+            item: 0,
+            field: Cow::Borrowed("payload"),
+            reason,
+            kind,
+            sensor: None,
+            payload,
+        });
+    }
+}
+
+/// The error is of the whole payload, and nothing of it was given yet.
+fn decode<'a, S: Sink<'a> + ?Sized>(
+    payload: &'a [u8],
+    mapping: &'a JsonMapping,
+    sink: &mut S,
+) -> Result<(), (RejectReason, String)> {
+    let undecodable = |reason| (RejectReason::Undecodable, reason);
+    let json = std::str::from_utf8(payload)
+        .map_err(|error| undecodable(format!("is not UTF-8 from byte {}", error.valid_up_to())))?;
+    let not_json = |error| undecodable(format!("is not JSON: {error}"));
+    let mut item = Item::default();
+    let items = match json.trim_ascii_start().as_bytes().first() {
+        Some(b'{') => {
+            item.read(json).map_err(not_json)?;
+            match item.wrapped() {
+                None => {
+                    item.answer(0, payload, mapping, sink);
+                    return Ok(());
+                }
+                Some(items) => items.get(),
+            }
+        }
+        Some(b'[') => json,
+        Some(_) => return Err(undecodable("is neither an object nor an array".to_owned())),
+        None => return Err(undecodable("is empty".to_owned())),
+    };
+    let items = split(items, mapping.max_items).map_err(not_json)?;
+    if items.total > mapping.max_items {
+        let reason = format!(
+            "has {} items, at most {} are allowed",
+            items.total, mapping.max_items
+        );
+        return Err((RejectReason::LimitReached, reason));
+    }
+    for (index, raw) in items.kept.into_iter().enumerate() {
+        answer_one(index as u32, raw, &mut item, mapping, sink);
+    }
+    Ok(())
+}
+
+fn answer_one<'a, S: Sink<'a> + ?Sized>(
+    index: u32,
+    raw: &'a RawValue,
+    item: &mut Item<'a>,
+    mapping: &'a JsonMapping,
+    sink: &mut S,
+) {
+    let json = raw.get();
+    let reason = if !json.starts_with('{') {
+        "is not an object".to_owned()
+    } else {
+        match item.read(json) {
+            Ok(()) => return item.answer(index, json.as_bytes(), mapping, sink),
+            Err(error) => format!("cannot be read: {error}"),
+        }
+    };
+    sink.refuse(Refusal {
+        item: index,
+        field: Cow::Borrowed("item"),
+        reason,
+        kind: RejectReason::Invalid,
+        sensor: None,
+        payload: json.as_bytes(),
+    });
+}
+
+/// The elements of an array, not yet read.
+struct Items<'a> {
+    /// At most as many as allowed.
+    kept: Vec<&'a RawValue>,
+    total: usize,
+}
+
+fn split(json: &str, limit: usize) -> serde_json::Result<Items<'_>> {
+    let mut deserializer = serde_json::Deserializer::from_str(json);
+    let items = deserializer.deserialize_seq(ItemsVisitor { limit })?;
+    deserializer.end()?;
+    Ok(items)
+}
+
+struct ItemsVisitor {
+    limit: usize,
+}
+
+impl<'de> Visitor<'de> for ItemsVisitor {
+    type Value = Items<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Items<'de>, A::Error> {
+        let mut items = Items {
+            kept: Vec::new(),
+            total: 0,
+        };
+        while items.total < self.limit
+            && let Some(raw) = elements.next_element()?
+        {
+            items.kept.push(raw);
+            items.total += 1;
+        }
+        if items.total == self.limit {
+            while elements.next_element::<IgnoredAny>()?.is_some() {
+                items.total += 1;
+            }
+        }
+        Ok(items)
+    }
+}

@@ -1,0 +1,72 @@
+//! Bytes to readings: what a source received becomes drafts and refusals, one call of the [`Sink`] each.
+//!
+//! Invariants: pure, no clock, no I/O. A draft has been checked: its ids are valid, its value is finite, its tags parse;
+//! whether its time is in range is for [`range::check`], which needs to know what time it is. Everything borrows from
+//! the payload; the canonical form allocates nothing. What a payload holds is answered exactly once, as a reading or as
+//! a refusal, so that the number of calls is the ledger's `received`. Never panics, needs time linear in the payload,
+//! and no stack for what is nested.
+
+pub mod range;
+
+mod encode;
+mod item;
+mod json;
+mod scalar;
+mod tags;
+
+use std::borrow::Cow;
+use std::fmt;
+
+pub use encode::encode_canonical;
+pub use item::{MAX_FLAT_METRICS, MAX_UNIT_BYTES};
+pub use json::{JsonMapping, decode_json};
+pub use tags::{MAX_TAG_BYTES, MAX_TAGS, RawTags};
+
+use crate::domain::{Quality, RejectReason, Timestamp};
+
+/// A reading as its device named it, not yet resolved to a series.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Draft<'a> {
+    /// A valid [`SensorId`](crate::domain::SensorId).
+    pub sensor: Cow<'a, str>,
+    /// A valid [`MetricName`](crate::domain::MetricName).
+    pub metric: Cow<'a, str>,
+    /// Finite, unless a simulated fault put something else there to be encoded.
+    pub value: f64,
+    /// Event time as given, in whatever range; `None` if the device sent none.
+    pub time: Option<Timestamp>,
+    pub unit: Option<Cow<'a, str>>,
+    pub quality: Quality,
+    pub tags: Option<RawTags<'a>>,
+    /// Which item of the payload this is; 0 where the payload is one object. The metrics of a flat object share one.
+    pub item: u32,
+}
+
+/// Something in a payload that is no reading, and why.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Refusal<'a> {
+    /// Which item of the payload this is; 0 where the payload is one object or could not be read at all.
+    pub item: u32,
+    /// The field at fault; `payload` or `item` where it is the whole of it.
+    pub field: Cow<'a, str>,
+    /// What is wrong with the field, to be read after its name: `is text, must be a number`.
+    pub reason: String,
+    pub kind: RejectReason,
+    /// The sensor, where it is known and its id valid.
+    pub sensor: Option<Cow<'a, str>>,
+    /// The item as it was received; the whole payload where no item could be told apart.
+    pub payload: &'a [u8],
+}
+
+impl fmt::Display for Refusal<'_> {
+    /// One sentence that names the field and what is wrong with it. What a hostile key holds is escaped.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}` {}", self.field.escape_debug(), self.reason)
+    }
+}
+
+/// Takes what a decoder finds, in the order of the payload.
+pub trait Sink<'a> {
+    fn reading(&mut self, draft: Draft<'a>);
+    fn refuse(&mut self, refusal: Refusal<'a>);
+}
