@@ -57,7 +57,7 @@ impl<'a> Walk<'a> {
             }
             b':' if self.depth == self.objects_at => self.field = Some(last_text),
             b',' if self.depth == self.objects_at => self.field = None,
-            b',' if self.depth + 1 == self.objects_at => {
+            b',' if self.depth > 0 && self.depth + 1 == self.objects_at => {
                 self.item = self.item.saturating_add(1);
                 self.field = None;
             }
