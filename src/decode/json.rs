@@ -4,15 +4,16 @@
 //! of it is given; an array is therefore split into raw items first and read item by item after, so that an item of the
 //! wrong shape harms only itself. Both passes are linear and need no stack for what is nested.
 
-use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::item::Item;
-use super::{Refusal, Sink};
-use crate::domain::{MetricName, RejectReason, SensorId};
+use super::Sink;
+use super::fields::Fields;
+use super::item::{self, Fault, Place};
+use super::locate::locate;
+use crate::domain::{MetricName, SensorId};
 
 /// What a source knows of its JSON payloads that is not in them.
 #[derive(Debug, Clone)]
@@ -38,43 +39,41 @@ impl Default for JsonMapping {
 
 /// Gives `sink` every reading and every refusal of `payload`, in its order. An empty array gives nothing.
 pub fn decode_json<'a, S: Sink<'a> + ?Sized>(payload: &'a [u8], mapping: &'a JsonMapping, sink: &mut S) {
-    if let Err((kind, reason)) = decode(payload, mapping, sink) {
-        sink.refuse(Refusal {
-            item: 0,
-            field: Cow::Borrowed("payload"),
-            reason,
-            kind,
-            sensor: None,
-            payload,
-        });
+    let result = match std::str::from_utf8(payload) {
+        Ok(json) => decode(json, mapping, sink),
+        Err(error) => Err((
+            0,
+            undecodable(format!("is not UTF-8 from byte {}", error.valid_up_to())),
+        )),
+    };
+    if let Err((item, fault)) = result {
+        sink.refuse(Place { item, payload }.refuse(fault, None));
     }
 }
 
-/// The error is of the whole payload, and nothing of it was given yet.
+/// The error is of the whole payload, at an item of it, and nothing was given yet.
 fn decode<'a, S: Sink<'a> + ?Sized>(
-    payload: &'a [u8],
+    json: &'a str,
     mapping: &'a JsonMapping,
     sink: &mut S,
-) -> Result<(), (RejectReason, String)> {
-    let undecodable = |reason| (RejectReason::Undecodable, reason);
-    let json = std::str::from_utf8(payload)
-        .map_err(|error| undecodable(format!("is not UTF-8 from byte {}", error.valid_up_to())))?;
-    let not_json = |error| undecodable(format!("is not JSON: {error}"));
-    let mut item = Item::default();
+) -> Result<(), (u32, Fault<'a>)> {
+    let not_json = |error| not_json(json, &error);
+    let mut fields = Fields::default();
     let items = match json.trim_ascii_start().as_bytes().first() {
         Some(b'{') => {
-            item.read(json).map_err(not_json)?;
-            match item.wrapped() {
+            fields.read(json).map_err(not_json)?;
+            match fields.wrapped() {
                 None => {
-                    item.answer(0, payload, mapping, sink);
+                    let payload = json.as_bytes();
+                    item::answer(&mut fields, Place { item: 0, payload }, mapping, sink);
                     return Ok(());
                 }
                 Some(items) => items.get(),
             }
         }
         Some(b'[') => json,
-        Some(_) => return Err(undecodable("is neither an object nor an array".to_owned())),
-        None => return Err(undecodable("is empty".to_owned())),
+        Some(_) => return Err((0, undecodable("is neither an object nor an array".to_owned()))),
+        None => return Err((0, undecodable("is empty".to_owned()))),
     };
     let items = split(items, mapping.max_items).map_err(not_json)?;
     if items.total > mapping.max_items {
@@ -82,38 +81,42 @@ fn decode<'a, S: Sink<'a> + ?Sized>(
             "has {} items, at most {} are allowed",
             items.total, mapping.max_items
         );
-        return Err((RejectReason::LimitReached, reason));
+        return Err((0, Fault::limit("payload", reason)));
     }
     for (index, raw) in items.kept.into_iter().enumerate() {
-        answer_one(index as u32, raw, &mut item, mapping, sink);
+        answer_one(index as u32, raw.get(), &mut fields, mapping, sink);
     }
     Ok(())
 }
 
 fn answer_one<'a, S: Sink<'a> + ?Sized>(
-    index: u32,
-    raw: &'a RawValue,
-    item: &mut Item<'a>,
+    item: u32,
+    json: &'a str,
+    fields: &mut Fields<'a>,
     mapping: &'a JsonMapping,
     sink: &mut S,
 ) {
-    let json = raw.get();
-    let reason = if !json.starts_with('{') {
-        "is not an object".to_owned()
+    let payload = json.as_bytes();
+    let place = Place { item, payload };
+    let fault = if !json.starts_with('{') {
+        Fault::new("item", "is not an object".to_owned())
     } else {
-        match item.read(json) {
-            Ok(()) => return item.answer(index, json.as_bytes(), mapping, sink),
-            Err(error) => format!("cannot be read: {error}"),
+        match fields.read(json) {
+            Ok(()) => return item::answer(fields, place, mapping, sink),
+            Err(error) => Fault::new("item", format!("cannot be read: {error}")),
         }
     };
-    sink.refuse(Refusal {
-        item: index,
-        field: Cow::Borrowed("item"),
-        reason,
-        kind: RejectReason::Invalid,
-        sensor: None,
-        payload: json.as_bytes(),
-    });
+    sink.refuse(place.refuse(fault, None));
+}
+
+fn undecodable<'a>(reason: String) -> Fault<'a> {
+    Fault::undecodable("payload", reason)
+}
+
+fn not_json<'a>(json: &'a str, error: &serde_json::Error) -> (u32, Fault<'a>) {
+    let (item, field) = locate(json, error);
+    let reason = format!("is not JSON: {error}");
+    (item, Fault::undecodable(field.unwrap_or("payload"), reason))
 }
 
 /// The elements of an array, not yet read.

@@ -9,8 +9,10 @@
 pub mod range;
 
 mod encode;
+mod fields;
 mod item;
 mod json;
+mod locate;
 mod scalar;
 mod tags;
 
@@ -18,7 +20,8 @@ use std::borrow::Cow;
 use std::fmt;
 
 pub use encode::encode_canonical;
-pub use item::{MAX_FLAT_METRICS, MAX_UNIT_BYTES};
+pub use fields::MAX_FLAT_METRICS;
+pub use item::MAX_UNIT_BYTES;
 pub use json::{JsonMapping, decode_json};
 pub use tags::{MAX_TAG_BYTES, MAX_TAGS, RawTags};
 
@@ -45,7 +48,7 @@ pub struct Draft<'a> {
 /// Something in a payload that is no reading, and why.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Refusal<'a> {
-    /// Which item of the payload this is; 0 where the payload is one object or could not be read at all.
+    /// Which item of the payload this is, or is in; 0 where the payload is one object or could not be read at all.
     pub item: u32,
     /// The field at fault; `payload` or `item` where it is the whole of it.
     pub field: Cow<'a, str>,
