@@ -1,6 +1,7 @@
 //! Sensorhive: a service that watches sensors, one supervised actor each.
 
 pub mod actors;
+pub mod clock;
 pub mod decode;
 pub mod domain;
 pub mod storage;

@@ -102,7 +102,10 @@ pub trait Terminus: Send + Sync {
 pub enum Arrival {
     Complete(Arrived),
     /// A slice was lost. What is in flight must be undelivered and sent again.
-    Broken { epoch: u64, ordinal: u64 },
+    Broken {
+        epoch: u64,
+        ordinal: u64,
+    },
 }
 
 /// A complete train: what to commit, and whom to tell.
@@ -112,7 +115,14 @@ pub struct Arrived {
     /// Dense within the epoch: trains are committed in this order, none is left out.
     pub ordinal: u64,
     pub batch: CompleteBatch,
+    /// How many readings and refusals the decoder counted.
     pub received: u64,
+    pub ticket: Ticket,
+}
+
+/// What is held until a batch is committed. Dropping it undelivers the batch and gives its room back.
+#[derive(Debug)]
+pub struct Ticket {
     pub acknowledgement: Acknowledgement,
     pub permit: Option<Permit>,
     pub departed: Instant,
@@ -144,7 +154,12 @@ pub struct Number {
 
 impl Train {
     /// Sends the train off with `slices` slices; with none it arrives at once.
-    pub fn depart(number: Number, cargo: Cargo, slices: usize, terminus: Arc<dyn Terminus>) -> Vec<SliceGuard> {
+    pub fn depart(
+        number: Number,
+        cargo: Cargo,
+        slices: usize,
+        terminus: Arc<dyn Terminus>,
+    ) -> Vec<SliceGuard> {
         let train = Arc::new(Train {
             epoch: number.epoch,
             ordinal: number.ordinal,
@@ -174,10 +189,15 @@ impl Train {
         if self.broken.load(Ordering::Acquire) {
             // Dropping the cargo undelivers it.
             self.cargo.lock().take();
-            self.terminus.arrive(Arrival::Broken { epoch: self.epoch, ordinal: self.ordinal });
+            self.terminus.arrive(Arrival::Broken {
+                epoch: self.epoch,
+                ordinal: self.ordinal,
+            });
             return;
         }
-        let Some(cargo) = self.cargo.lock().take() else { return };
+        let Some(cargo) = self.cargo.lock().take() else {
+            return;
+        };
         let mut outcomes = std::mem::take(&mut *self.outcomes.lock());
         outcomes.push(cargo.refused);
         self.terminus.arrive(Arrival::Complete(Arrived {
@@ -195,9 +215,11 @@ impl Train {
                 outcomes,
             },
             received: cargo.received,
-            acknowledgement: cargo.acknowledgement,
-            permit: cargo.permit,
-            departed: self.departed,
+            ticket: Ticket {
+                acknowledgement: cargo.acknowledgement,
+                permit: cargo.permit,
+                departed: self.departed,
+            },
         }));
     }
 }

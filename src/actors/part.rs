@@ -16,7 +16,6 @@ use smallvec::SmallVec;
 use super::batch::{SliceGuard, Train};
 use super::registry::Registry;
 use super::supervision::unwinding;
-use crate::decode::encode_canonical;
 use crate::domain::{DeadLetter, Flags, LedgerDelta, Reading, RejectReason, SensorKey};
 use crate::storage::{Refused, Row, SliceOutcome};
 
@@ -38,7 +37,10 @@ impl Collector {
         Arc::new(Self {
             guard: Some(guard),
             registry,
-            outcome: Mutex::new(SliceOutcome { rows: Vec::with_capacity(expected), ..Default::default() }),
+            outcome: Mutex::new(SliceOutcome {
+                rows: Vec::with_capacity(expected),
+                ..Default::default()
+            }),
             expected,
             answered: AtomicUsize::new(0),
         })
@@ -73,7 +75,13 @@ pub struct Part {
 
 impl Part {
     pub fn new(collector: &Arc<Collector>, sensor: SensorKey, readings: Readings) -> Self {
-        Self { collector: collector.clone(), sensor, readings, cursor: None, answered: false }
+        Self {
+            collector: collector.clone(),
+            sensor,
+            readings,
+            cursor: None,
+            answered: false,
+        }
     }
 
     pub fn train(&self) -> &Train {
@@ -103,7 +111,8 @@ impl Part {
     pub fn finish(mut self, outcome: &mut SliceOutcome, mut ledger: LedgerDelta) {
         self.answered = true;
         ledger.received = self.readings.len() as u64;
-        self.collector.merge(outcome, self.sensor, ledger, self.readings.len());
+        self.collector
+            .merge(outcome, self.sensor, ledger, self.readings.len());
     }
 
     /// Answers by storing the readings unprocessed.
@@ -114,32 +123,51 @@ impl Part {
     fn answer_without_sensor(&mut self, poison: Option<usize>) {
         self.answered = true;
         let mut outcome = SliceOutcome::default();
-        let mut ledger = LedgerDelta { received: self.readings.len() as u64, ..Default::default() };
+        let mut ledger = LedgerDelta {
+            received: self.readings.len() as u64,
+            ..Default::default()
+        };
         for (index, reading) in self.readings.iter().enumerate() {
             if poison == Some(index) {
                 ledger.rejected += 1;
                 let crash = unwinding().map_or_else(String::new, |crash| crash.to_string());
                 let detail = format!("the sensor panicked on this reading: {crash}");
-                self.collector.refuse(self.sensor, reading, RejectReason::Panic, detail, &mut outcome);
+                self.collector
+                    .refuse(self.sensor, reading, RejectReason::Panic, detail, &mut outcome);
             } else {
                 let flags = reading.flags.with(Flags::UNPROCESSED);
                 let reading = Reading { flags, ..*reading };
-                outcome.rows.push(Row { sensor: self.sensor, reading });
+                outcome.rows.push(Row {
+                    sensor: self.sensor,
+                    reading,
+                });
             }
         }
-        self.collector.merge(&mut outcome, self.sensor, ledger, self.readings.len());
+        self.collector
+            .merge(&mut outcome, self.sensor, ledger, self.readings.len());
     }
 
     /// Puts a refused reading into dead letters and into what the sender is told.
-    pub fn refuse(&self, reading: &Reading, reason: RejectReason, detail: String, outcome: &mut SliceOutcome) {
-        self.collector.refuse(self.sensor, reading, reason, detail, outcome);
+    pub fn refuse(
+        &self,
+        reading: &Reading,
+        reason: RejectReason,
+        detail: String,
+        outcome: &mut SliceOutcome,
+    ) {
+        self.collector
+            .refuse(self.sensor, reading, reason, detail, outcome);
     }
 }
 
 impl Drop for Part {
     fn drop(&mut self) {
         if !self.answered {
-            let poison = if std::thread::panicking() { self.cursor } else { None };
+            let poison = if std::thread::panicking() {
+                self.cursor
+            } else {
+                None
+            };
             self.answer_without_sensor(poison);
         }
     }
@@ -174,13 +202,7 @@ impl Collector {
     ) {
         let train = self.train();
         let payload = match self.registry.name(reading.series) {
-            Some(name) => encode_canonical(
-                name.sensor.as_str(),
-                name.metric.as_str(),
-                reading.value,
-                reading.time,
-                name.unit.as_deref(),
-            ),
+            Some(name) => name.canonical(reading),
             None => Vec::new(),
         };
         outcome.dead_letters.push(DeadLetter {
@@ -191,6 +213,10 @@ impl Collector {
             reason,
             detail: detail.clone(),
         });
-        outcome.refused.push(Refused { index: reading.index, reason, detail });
+        outcome.refused.push(Refused {
+            index: reading.index,
+            reason,
+            detail,
+        });
     }
 }

@@ -91,7 +91,10 @@ impl Permits {
 mod tests {
     use super::*;
 
-    const SHARE: Share = Share { readings: 10, bytes: 100 };
+    const SHARE: Share = Share {
+        readings: 10,
+        bytes: 100,
+    };
 
     #[test]
     fn room_is_given_back_on_drop() {
@@ -116,8 +119,14 @@ mod tests {
     #[tokio::test]
     async fn more_than_the_share_can_never_be_had() {
         let permits = Permits::new(SHARE);
-        assert_eq!(permits.acquire(11, 0).await.unwrap_err(), PermitError::TooLarge(SHARE));
-        assert_eq!(permits.acquire(0, 101).await.unwrap_err(), PermitError::TooLarge(SHARE));
+        assert_eq!(
+            permits.acquire(11, 0).await.unwrap_err(),
+            PermitError::TooLarge(SHARE)
+        );
+        assert_eq!(
+            permits.acquire(0, 101).await.unwrap_err(),
+            PermitError::TooLarge(SHARE)
+        );
     }
 
     #[tokio::test]

@@ -5,13 +5,14 @@
 //!
 //! Fails with [`LimitReached`] where a new sensor or series would pass its limit; known ones go on.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use parking_lot::RwLock;
 use twox_hash::XxHash64;
 
-use crate::domain::{MetricName, SensorId, SensorKey, SeriesId, Tags};
+use crate::decode::{Draft, RawTags, encode_canonical};
+use crate::domain::{MetricName, Reading, SensorId, SensorKey, SeriesId, Tags};
 use crate::storage::{SensorDefinition, SeriesDefinition};
 
 /// The numbers of a name.
@@ -20,7 +21,9 @@ pub struct Resolved {
     pub sensor: SensorKey,
     pub series: SeriesId,
     pub shard: u16,
-    /// Whether rows of the sensor and the series are known to be in the database.
+    /// Whether the sensor's row is known to be in the database. Without it the sensor was never seen before.
+    pub sensor_saved: bool,
+    /// Whether the series' row and newest tags and unit are, too.
     pub saved: bool,
 }
 
@@ -40,6 +43,25 @@ pub struct SeriesName {
     pub sensor: SensorId,
     pub metric: MetricName,
     pub unit: Option<String>,
+}
+
+impl SeriesName {
+    /// The reading as canonical JSON, which a replay can decode again.
+    pub fn canonical(&self, reading: &Reading) -> Vec<u8> {
+        let mut json = Vec::with_capacity(128);
+        let draft = Draft {
+            sensor: Cow::Borrowed(self.sensor.as_str()),
+            metric: Cow::Borrowed(self.metric.as_str()),
+            value: reading.value,
+            time: Some(reading.time),
+            unit: self.unit.as_deref().map(Cow::Borrowed),
+            quality: reading.flags.quality(),
+            tags: None,
+            item: 0,
+        };
+        encode_canonical(&draft, &mut json);
+        json
+    }
 }
 
 /// A sensor as the registry knows it.
@@ -78,9 +100,12 @@ struct Sensor {
     id: SensorId,
     shard: u16,
     tags: Tags,
+    /// The tags as they last came, so that the same text need not be parsed again.
+    raw_tags: Option<Box<str>>,
     /// Few; looked through in order.
     series: Vec<(MetricName, SeriesId)>,
     saved: bool,
+    tags_saved: bool,
 }
 
 struct Series {
@@ -102,21 +127,54 @@ impl Registry {
         sensors: Vec<SensorDefinition>,
         series: Vec<SeriesDefinition>,
     ) -> Self {
-        let mut names = Names { next_sensor: 1, next_series: 1, ..Default::default() };
+        let mut names = Names {
+            next_sensor: 1,
+            next_series: 1,
+            ..Default::default()
+        };
         for SensorDefinition { key, id, tags } in sensors {
             let shard = shard_of(id.as_str(), shards);
             names.next_sensor = names.next_sensor.max(key.0 + 1);
             names.by_id.insert(id.clone(), key);
-            names.sensors.insert(key, Sensor { id, shard, tags, series: Vec::new(), saved: true });
+            names.sensors.insert(
+                key,
+                Sensor {
+                    id,
+                    shard,
+                    tags,
+                    raw_tags: None,
+                    series: Vec::new(),
+                    saved: true,
+                    tags_saved: true,
+                },
+            );
         }
-        for SeriesDefinition { id, sensor, metric, unit } in series {
+        for SeriesDefinition {
+            id,
+            sensor,
+            metric,
+            unit,
+        } in series
+        {
             names.next_series = names.next_series.max(id.0 + 1);
             if let Some(owner) = names.sensors.get_mut(&sensor) {
                 owner.series.push((metric.clone(), id));
             }
-            names.series.insert(id, Series { sensor, metric, unit, saved: true });
+            names.series.insert(
+                id,
+                Series {
+                    sensor,
+                    metric,
+                    unit,
+                    saved: true,
+                },
+            );
         }
-        Self { limits, shards, names: RwLock::new(names) }
+        Self {
+            limits,
+            shards,
+            names: RwLock::new(names),
+        }
     }
 
     pub fn shards(&self) -> u16 {
@@ -129,21 +187,20 @@ impl Registry {
         sensor: &str,
         metric: &str,
         unit: Option<&str>,
-        tags: Option<&Tags>,
+        tags: Option<RawTags<'_>>,
     ) -> Option<Resolved> {
         let names = self.names.read();
         let key = *names.by_id.get(sensor)?;
         let entry = names.sensors.get(&key)?;
-        let (_, series) = *entry.series.iter().find(|(name, _)| name.as_str() == metric).as_ref()?;
+        let (_, series) = *entry
+            .series
+            .iter()
+            .find(|(name, _)| name.as_str() == metric)
+            .as_ref()?;
         let info = names.series.get(series)?;
         let same_unit = unit.is_none() || info.unit.as_deref() == unit;
-        let same_tags = tags.is_none_or(|tags| *tags == entry.tags);
-        (same_unit && same_tags).then_some(Resolved {
-            sensor: key,
-            series: *series,
-            shard: entry.shard,
-            saved: entry.saved && info.saved,
-        })
+        let same_tags = tags.is_none_or(|tags| entry.raw_tags.as_deref() == Some(tags.as_str()));
+        (same_unit && same_tags).then(|| entry.resolved(key, *series, info))
     }
 
     /// The numbers of a series, given now if it is new. Newer tags and units replace older ones.
@@ -152,7 +209,7 @@ impl Registry {
         sensor: &SensorId,
         metric: &MetricName,
         unit: Option<&str>,
-        tags: Option<&Tags>,
+        tags: Option<RawTags<'_>>,
     ) -> Result<Resolved, LimitReached> {
         let mut names = self.names.write();
         let names = &mut *names;
@@ -169,8 +226,10 @@ impl Registry {
                     id: sensor.clone(),
                     shard,
                     tags: Tags::new(),
+                    raw_tags: None,
                     series: Vec::new(),
                     saved: false,
+                    tags_saved: false,
                 };
                 names.by_id.insert(sensor.clone(), key);
                 names.sensors.insert(key, entry);
@@ -180,13 +239,19 @@ impl Registry {
         let Some(entry) = names.sensors.get_mut(&key) else {
             unreachable!("every key of by_id is in sensors")
         };
-        if let Some(tags) = tags
-            && entry.tags != *tags
-        {
-            entry.tags.clone_from(tags);
-            entry.saved = false;
+        if let Some(raw) = tags {
+            entry.raw_tags = Some(raw.as_str().into());
+            let tags = raw.parse();
+            if entry.tags != tags {
+                entry.tags = tags;
+                entry.tags_saved = false;
+            }
         }
-        let known = entry.series.iter().find(|(name, _)| name == metric).map(|(_, series)| *series);
+        let known = entry
+            .series
+            .iter()
+            .find(|(name, _)| name == metric)
+            .map(|(_, series)| *series);
         let series = match known {
             Some(series) => series,
             None => {
@@ -196,12 +261,16 @@ impl Registry {
                 let series = SeriesId(names.next_series);
                 names.next_series += 1;
                 entry.series.push((metric.clone(), series));
-                let info = Series { sensor: key, metric: metric.clone(), unit: None, saved: false };
+                let info = Series {
+                    sensor: key,
+                    metric: metric.clone(),
+                    unit: None,
+                    saved: false,
+                };
                 names.series.insert(series, info);
                 series
             }
         };
-        let (shard, sensor_saved) = (entry.shard, entry.saved);
         let Some(info) = names.series.get_mut(&series) else {
             unreachable!("every series of a sensor is in series")
         };
@@ -209,7 +278,7 @@ impl Registry {
             info.unit = unit.map(str::to_owned);
             info.saved = false;
         }
-        Ok(Resolved { sensor: key, series, shard, saved: sensor_saved && info.saved })
+        Ok(entry.resolved(key, series, info))
     }
 
     /// The definitions of a series and its sensor, to be stored with a batch.
@@ -218,7 +287,11 @@ impl Registry {
         let info = names.series.get(&series)?;
         let sensor = names.sensors.get(&info.sensor)?;
         Some((
-            SensorDefinition { key: info.sensor, id: sensor.id.clone(), tags: sensor.tags.clone() },
+            SensorDefinition {
+                key: info.sensor,
+                id: sensor.id.clone(),
+                tags: sensor.tags.clone(),
+            },
             SeriesDefinition {
                 id: series,
                 sensor: info.sensor,
@@ -236,7 +309,8 @@ impl Registry {
         let mut names = self.names.write();
         for definition in sensors {
             if let Some(sensor) = names.sensors.get_mut(&definition.key) {
-                sensor.saved |= sensor.tags == definition.tags;
+                sensor.saved = true;
+                sensor.tags_saved |= sensor.tags == definition.tags;
             }
         }
         for definition in series {
@@ -297,6 +371,18 @@ impl Registry {
     }
 }
 
+impl Sensor {
+    fn resolved(&self, key: SensorKey, series: SeriesId, info: &Series) -> Resolved {
+        Resolved {
+            sensor: key,
+            series,
+            shard: self.shard,
+            sensor_saved: self.saved,
+            saved: self.saved && self.tags_saved && info.saved,
+        }
+    }
+}
+
 impl Names {
     fn info(&self, key: SensorKey) -> Option<SensorInfo> {
         let sensor = self.sensors.get(&key)?;
@@ -316,7 +402,15 @@ mod tests {
     use super::*;
 
     fn registry() -> Registry {
-        Registry::new(RegistryLimits { sensors: 2, series_per_sensor: 2 }, 4, Vec::new(), Vec::new())
+        Registry::new(
+            RegistryLimits {
+                sensors: 2,
+                series_per_sensor: 2,
+            },
+            4,
+            Vec::new(),
+            Vec::new(),
+        )
     }
 
     fn id(name: &str) -> SensorId {
@@ -345,7 +439,10 @@ mod tests {
         for name in ["a", "b"] {
             registry.resolve(&id(name), &metric("t"), None, None).unwrap();
         }
-        assert_eq!(registry.resolve(&id("c"), &metric("t"), None, None), Err(LimitReached::Sensors(2)));
+        assert_eq!(
+            registry.resolve(&id("c"), &metric("t"), None, None),
+            Err(LimitReached::Sensors(2))
+        );
         registry.resolve(&id("a"), &metric("u"), None, None).unwrap();
         let third = registry.resolve(&id("a"), &metric("v"), None, None);
         assert_eq!(third, Err(LimitReached::SeriesPerSensor(2)));
@@ -355,7 +452,10 @@ mod tests {
     #[test]
     fn a_definition_is_saved_when_that_very_one_has_committed() {
         let registry = registry();
-        let series = registry.resolve(&id("a"), &metric("t"), Some("C"), None).unwrap().series;
+        let series = registry
+            .resolve(&id("a"), &metric("t"), Some("C"), None)
+            .unwrap()
+            .series;
         let (sensor, old) = registry.define(series).unwrap();
         registry.resolve(&id("a"), &metric("t"), Some("F"), None).unwrap();
         registry.mark_saved(&[sensor], &[old]);
@@ -369,12 +469,18 @@ mod tests {
     #[test]
     fn news_about_tags_is_no_mere_lookup() {
         let registry = registry();
-        let tags = Tags::from([("site".into(), "a".into())]);
+        let raw = serde_json::value::RawValue::from_string(r#"{"site":"a"}"#.into()).unwrap();
+        let tags = RawTags::check(&raw).unwrap();
         registry.resolve(&id("a"), &metric("t"), None, None).unwrap();
-        assert_eq!(registry.lookup("a", "t", None, Some(&tags)), None);
-        registry.resolve(&id("a"), &metric("t"), None, Some(&tags)).unwrap();
-        assert!(registry.lookup("a", "t", None, Some(&tags)).is_some());
-        assert_eq!(registry.sensor_named("a").unwrap().tags, tags);
+        assert_eq!(registry.lookup("a", "t", None, Some(tags)), None);
+        registry
+            .resolve(&id("a"), &metric("t"), None, Some(tags))
+            .unwrap();
+        assert!(registry.lookup("a", "t", None, Some(tags)).is_some());
+        assert_eq!(
+            registry.sensor_named("a").unwrap().tags,
+            Tags::from([("site".into(), "a".into())])
+        );
     }
 
     #[test]
@@ -382,9 +488,19 @@ mod tests {
         let first = registry();
         let resolved = first.resolve(&id("a"), &metric("t"), Some("C"), None).unwrap();
         let (sensor, series) = first.define(resolved.series).unwrap();
-        let limits = RegistryLimits { sensors: 2, series_per_sensor: 2 };
+        let limits = RegistryLimits {
+            sensors: 2,
+            series_per_sensor: 2,
+        };
         let again = Registry::new(limits, 4, vec![sensor], vec![series]);
-        assert_eq!(again.lookup("a", "t", Some("C"), None), Some(Resolved { saved: true, ..resolved }));
+        assert_eq!(
+            again.lookup("a", "t", Some("C"), None),
+            Some(Resolved {
+                saved: true,
+                sensor_saved: true,
+                ..resolved
+            })
+        );
         let new = again.resolve(&id("b"), &metric("t"), None, None).unwrap();
         assert_ne!((new.sensor, new.series), (resolved.sensor, resolved.series));
     }

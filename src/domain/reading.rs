@@ -60,6 +60,17 @@ impl Flags {
         self.0 & other.0 == other.0
     }
 
+    /// What the device said of the value.
+    pub fn quality(self) -> Quality {
+        if self.has(Flags::BAD) {
+            Quality::Bad
+        } else if self.has(Flags::UNCERTAIN) {
+            Quality::Uncertain
+        } else {
+            Quality::Good
+        }
+    }
+
     pub fn names(self) -> Vec<&'static str> {
         Self::NAMES
             .iter()

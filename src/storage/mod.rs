@@ -42,6 +42,10 @@ pub trait Store: History {
     /// Commits the group in one transaction.
     async fn commit(&self, group: &CommitGroup) -> Result<CommitReport, StoreError>;
 
+    /// The report of a group that has committed though its answer was lost, read from what is stored. Windows that it
+    /// revised are not told again.
+    async fn recall(&self, group: &CommitGroup) -> Result<CommitReport, StoreError>;
+
     /// The last batch that `instance` committed.
     async fn last_batch(&self, instance: &InstanceId) -> Result<Option<BatchNumber>, StoreError>;
 

@@ -68,6 +68,18 @@ pub fn contain<T>(work: impl FnOnce() -> T) -> Result<T, Crash> {
     })
 }
 
+/// The panic that is unwinding this thread right now, for a guard that reports from its drop. Known if the hook is installed
+/// and [`contain`] is waiting below.
+pub fn unwinding() -> Option<Crash> {
+    if !std::thread::panicking() {
+        return None;
+    }
+    RECORDED
+        .try_with(|recorded| Some(recorded.try_borrow().ok()?.last()?.1.clone()))
+        .ok()
+        .flatten()
+}
+
 /// Replaces the process's panic hook, once; later calls do nothing.
 pub fn install_panic_hook() {
     static INSTALLED: Once = Once::new();

@@ -23,7 +23,7 @@ mod policy;
 mod supervisor;
 mod tree;
 
-pub use crash::{Crash, contain, install_panic_hook};
+pub use crash::{Crash, contain, install_panic_hook, unwinding};
 pub use event::{ActorPath, EventKind, ExitReason, RestartObserver, SupervisionEvent};
 pub use handle::{Handle, Phase};
 pub use policy::{Backoff, CrashBudget, Exhausted, Jitter, Policy, Restart};

@@ -1,0 +1,262 @@
+//! One order for everything: numbering a batch and putting its slices into the queues of all shards is one step.
+//!
+//! Invariants:
+//! - Under one lock a batch gets its ordinal (dense within the epoch), its number (from the database's blocks, growing for
+//!   ever) and its time, and its slices enter the queues. So every shard sees batches in the order in which they commit.
+//! - Time never goes backwards from batch to batch. The active clock goes on only while ticks come regularly and nothing holds
+//!   the pipeline.
+//! - A rewind begins a new epoch in the same way: in each queue, what comes behind it belongs to the new epoch.
+//!
+//! How it fails: without numbers left (the database has been away for half a million batches, which the permits rule out) a
+//! batch is undelivered at once.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::batch::{Acknowledgement, Cargo, Number, SliceGuard, Terminus, Train};
+use super::registry::Registry;
+use crate::clock::Clock;
+use crate::domain::{
+    ActiveTime, BatchNumber, BatchTime, LedgerDelta, Micros, Reading, SensorKey, SourceName,
+};
+use crate::storage::SliceOutcome;
+
+/// How many batch numbers are taken from the database at once.
+pub const NUMBER_BLOCK: u64 = 1 << 20;
+
+/// The longest step of the active clock: ticks come several times a second, and a longer gap means that we did not run.
+const LONGEST_TICK: Micros = 1_000_000;
+
+/// A reading on its way to its shard.
+#[derive(Debug, Clone, Copy)]
+pub struct Incoming {
+    pub sensor: SensorKey,
+    pub shard: u16,
+    /// The sensor was never stored: it starts running, with nothing to catch up.
+    pub fresh: bool,
+    pub reading: Reading,
+}
+
+/// A queue into a shard. What is put in comes out in order.
+pub trait ShardQueue<W>: Send + Sync {
+    fn slice(&self, guard: SliceGuard, readings: Vec<Incoming>);
+    /// Work of the shard itself.
+    fn work(&self, guard: SliceGuard, work: W);
+    fn rewind(&self, rewind: Rewind);
+}
+
+/// Everything after this belongs to `epoch`; nothing after `committed` was stored before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rewind {
+    pub epoch: u64,
+    pub committed: Option<BatchNumber>,
+}
+
+/// Numbers batches and sends them off. `W` is the shards' own work.
+pub struct Dispatcher<W> {
+    registry: Arc<Registry>,
+    clock: Arc<dyn Clock>,
+    order: Mutex<Order>,
+    rails: OnceLock<Rails<W>>,
+    held: AtomicBool,
+    numbers_low: Notify,
+    internal: SourceName,
+}
+
+struct Rails<W> {
+    terminus: Arc<dyn Terminus>,
+    shards: Vec<Box<dyn ShardQueue<W>>>,
+}
+
+struct Order {
+    epoch: u64,
+    ordinal: u64,
+    block: std::ops::Range<u64>,
+    next_block: Option<std::ops::Range<u64>>,
+    at: BatchTime,
+}
+
+impl<W> Dispatcher<W> {
+    /// `first` begins a block of [`NUMBER_BLOCK`] fresh numbers; `active` is where the active clock stood.
+    pub fn new(
+        registry: Arc<Registry>,
+        clock: Arc<dyn Clock>,
+        first: BatchNumber,
+        active: ActiveTime,
+        internal: SourceName,
+    ) -> Self {
+        let at = BatchTime {
+            now: clock.now(),
+            active,
+        };
+        Self {
+            registry,
+            clock,
+            order: Mutex::new(Order {
+                epoch: 1,
+                ordinal: 0,
+                block: first.0..first.0 + NUMBER_BLOCK,
+                next_block: None,
+                at,
+            }),
+            rails: OnceLock::new(),
+            held: AtomicBool::new(false),
+            numbers_low: Notify::new(),
+            internal,
+        }
+    }
+
+    /// Lays the rails, once, before anything is dispatched.
+    pub fn connect(&self, terminus: Arc<dyn Terminus>, shards: Vec<Box<dyn ShardQueue<W>>>) {
+        let laid = self.rails.set(Rails { terminus, shards });
+        debug_assert!(laid.is_ok(), "rails are laid once");
+    }
+
+    pub fn registry(&self) -> &Arc<Registry> {
+        &self.registry
+    }
+
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
+    /// Sends a batch off. The readings' indices are given here, in their order.
+    pub fn dispatch(&self, mut readings: Vec<Incoming>, cargo: Cargo) {
+        for (index, incoming) in readings.iter_mut().enumerate() {
+            incoming.reading.index = index as u32;
+        }
+        let mut slices = self.split(readings);
+        let Some(rails) = self.rails.get() else { return };
+        let mut order = self.order.lock();
+        let Some(number) = self.number(&mut order) else {
+            return;
+        };
+        let guards = Train::depart(number, cargo, slices.len(), rails.terminus.clone());
+        for (guard, (shard, readings)) in guards.into_iter().zip(slices.drain(..)) {
+            rails.shards[usize::from(shard)].slice(guard, readings);
+        }
+    }
+
+    /// Sends off a batch without readings, in which a shard does what it has to do by itself.
+    pub fn dispatch_work(&self, shard: u16, work: W) {
+        let Some(rails) = self.rails.get() else { return };
+        let cargo = Cargo {
+            source: self.internal.clone(),
+            sensors: Vec::new(),
+            series: Vec::new(),
+            positions: Vec::new(),
+            source_ledger: LedgerDelta::default(),
+            refused: SliceOutcome::default(),
+            dead_letters: Vec::new(),
+            received: 0,
+            acknowledgement: Acknowledgement::nobody(),
+            permit: None,
+        };
+        let mut order = self.order.lock();
+        let Some(number) = self.number(&mut order) else {
+            return;
+        };
+        if let Some(guard) = Train::depart(number, cargo, 1, rails.terminus.clone()).pop() {
+            rails.shards[usize::from(shard)].work(guard, work);
+        }
+    }
+
+    /// Begins a new epoch: what is under way will not be committed.
+    pub fn rewind(&self, committed: Option<BatchNumber>) -> u64 {
+        let mut order = self.order.lock();
+        order.epoch += 1;
+        order.ordinal = 0;
+        let rewind = Rewind {
+            epoch: order.epoch,
+            committed,
+        };
+        for shard in self.rails.get().iter().flat_map(|rails| &rails.shards) {
+            shard.rewind(rewind);
+        }
+        order.epoch
+    }
+
+    /// Moves the active clock on and tells the time. To be called several times a second.
+    pub fn tick(&self) -> BatchTime {
+        let mut order = self.order.lock();
+        self.advance(&mut order)
+    }
+
+    /// While held, the active clock stands still: nobody is silent while we do not listen.
+    pub fn set_held(&self, held: bool) {
+        self.held.store(held, Ordering::Relaxed);
+    }
+
+    pub fn held(&self) -> bool {
+        self.held.load(Ordering::Relaxed)
+    }
+
+    /// Resolves when another block of numbers should be fetched.
+    pub async fn numbers_low(&self) {
+        self.numbers_low.notified().await;
+    }
+
+    pub fn add_numbers(&self, first: BatchNumber) {
+        self.order.lock().next_block = Some(first.0..first.0 + NUMBER_BLOCK);
+    }
+
+    fn number(&self, order: &mut Order) -> Option<Number> {
+        let at = self.advance(order);
+        if order.block.is_empty() {
+            order.block = order.next_block.take()?;
+        }
+        let number = BatchNumber(order.block.next()?);
+        if order.next_block.is_none() && order.block.end - order.block.start < NUMBER_BLOCK / 2 {
+            self.numbers_low.notify_one();
+        }
+        let ordinal = order.ordinal;
+        order.ordinal += 1;
+        Some(Number {
+            epoch: order.epoch,
+            ordinal,
+            number,
+            at,
+        })
+    }
+
+    fn advance(&self, order: &mut Order) -> BatchTime {
+        let now = self.clock.now().max(order.at.now);
+        if !self.held() {
+            order.at.active = order.at.active + now.since(order.at.now).min(LONGEST_TICK);
+        }
+        order.at.now = now;
+        order.at
+    }
+
+    fn split(&self, readings: Vec<Incoming>) -> Vec<(u16, Vec<Incoming>)> {
+        let Some(first) = readings.first().map(|incoming| incoming.shard) else {
+            return Vec::new();
+        };
+        if readings.iter().all(|incoming| incoming.shard == first) {
+            return vec![(first, readings)];
+        }
+        let share = readings.len() / usize::from(self.registry.shards().max(1)) + 16;
+        let mut shards: Vec<Vec<Incoming>> = Vec::new();
+        shards.resize_with(usize::from(self.registry.shards()), Vec::new);
+        for incoming in readings {
+            let shard = &mut shards[usize::from(incoming.shard)];
+            if shard.capacity() == 0 {
+                shard.reserve(share);
+            }
+            shard.push(incoming);
+        }
+        (0..)
+            .zip(shards)
+            .filter(|(_, readings)| !readings.is_empty())
+            .collect()
+    }
+}
+
+impl<W> std::fmt::Debug for Dispatcher<W> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Dispatcher").finish_non_exhaustive()
+    }
+}

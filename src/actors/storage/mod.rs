@@ -1,0 +1,7 @@
+//! The actors that write: the storage writer, and maintenance.
+
+pub mod group;
+pub mod maintenance;
+pub mod progress;
+pub mod retry;
+pub mod writer;

@@ -1,0 +1,76 @@
+//! Committing a group until it is known what became of it.
+//!
+//! Invariant: a group is sent again only when it is known not to be committed. After a lost answer the database is asked first.
+//!
+//! How it fails: [`GiveUp`] says that this group will not be committed as it is; the pipeline rewinds.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::RngExt;
+
+use crate::metrics::Metrics;
+use crate::storage::{CommitGroup, CommitReport, ErrorClass, Store, StoreError};
+
+/// Why a group was given up.
+#[derive(Debug, thiserror::Error)]
+pub enum GiveUp {
+    /// Another process writes in this one's place.
+    #[error("another process has taken this database over: {0}")]
+    Fenced(StoreError),
+    #[error("the database refuses the data: {0}")]
+    Refused(StoreError),
+}
+
+/// How long to wait before the next attempt: 50 ms × 2ⁿ up to 5 s, half of it at random.
+pub fn pause(attempt: u32) -> Duration {
+    let cap = (50_u64 << attempt.min(7)).min(5_000);
+    Duration::from_millis(cap / 2 + rand::rng().random_range(0..=cap / 2))
+}
+
+/// Commits `group`, waiting for as long as the database is away.
+pub async fn commit(
+    store: Arc<dyn Store>,
+    group: Arc<CommitGroup>,
+    metrics: Arc<Metrics>,
+) -> Result<CommitReport, GiveUp> {
+    let mut attempt = 0;
+    let mut unknown = false;
+    loop {
+        let error = if unknown {
+            match store.last_batch(&group.instance).await {
+                Ok(last) if last >= group.batches.last().map(|batch| batch.number) => {
+                    tracing::info!("the answer to a commit was lost, the commit was not");
+                    match store.recall(&group).await {
+                        Ok(report) => return Ok(report),
+                        Err(error) => error,
+                    }
+                }
+                Ok(_) => {
+                    unknown = false;
+                    continue;
+                }
+                Err(error) => error,
+            }
+        } else {
+            match store.commit(&group).await {
+                Ok(report) => return Ok(report),
+                Err(error) => error,
+            }
+        };
+        metrics.store_error(error.class);
+        match error.class {
+            ErrorClass::Fenced => return Err(GiveUp::Fenced(error)),
+            ErrorClass::Refused => return Err(GiveUp::Refused(error)),
+            ErrorClass::Unknown => unknown = true,
+            ErrorClass::Transient | ErrorClass::TooNew | ErrorClass::Unusable => {}
+        }
+        let wait = pause(attempt);
+        if attempt.is_power_of_two() || attempt == 0 {
+            tracing::warn!(%error, class = error.class.as_str(), attempt, ?wait, "the store failed, trying again");
+        }
+        metrics.set_store_failing(Some(error.to_string()));
+        attempt += 1;
+        tokio::time::sleep(wait).await;
+    }
+}

@@ -1,0 +1,271 @@
+//! The storage writer: the terminus of every batch.
+//!
+//! Invariants:
+//! - Batches commit in the order of their ordinals, in groups that form by themselves: whatever has arrived while one
+//!   transaction ran is the next. There is no linger.
+//! - A batch is acknowledged only after its transaction has committed. Whatever goes wrong before drops it, which
+//!   undelivers it.
+//! - What cannot be committed for good (a broken train, a refused group, a crash of this actor) rewinds the pipeline. A rewind
+//!   claims the writer's row anew before anything is committed or read, so that a commit left over from before is
+//!   behind us, whatever became of it.
+//!
+//! How it fails: while the database is away it holds its group and tries again; permits run out and sources wait. When another
+//! process has claimed the row, it stops for good and says so: see [`Fault`].
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actix::prelude::*;
+use tokio::sync::watch;
+
+use super::group::Siding;
+use super::progress::Progress;
+use super::retry::{self, GiveUp};
+use crate::actors::batch::{Arrival, Receipt, Terminus, Ticket};
+use crate::actors::statistics::Statistics;
+use crate::actors::supervision::Supervise;
+use crate::actors::Rails;
+use crate::domain::{BatchNumber, LedgerDelta};
+use crate::metrics::Metrics;
+use crate::storage::{BatchReport, CommitGroup, CommitReport, InstanceId, Store};
+
+/// A batch that has waited longer than this for its commit holds the active clock.
+const HELD_AFTER: Duration = Duration::from_secs(1);
+
+/// What the service cannot go on with.
+pub type Fault = Arc<dyn Fn(String) + Send + Sync>;
+
+/// What the writer works with.
+#[derive(Clone)]
+pub struct WriterParts {
+    pub store: Arc<dyn Store>,
+    pub instance: InstanceId,
+    pub dispatcher: Arc<Rails>,
+    pub progress: Arc<watch::Sender<Progress>>,
+    pub statistics: Arc<Statistics>,
+    pub metrics: Arc<Metrics>,
+    pub fault: Fault,
+}
+
+pub struct StorageWriter {
+    parts: WriterParts,
+    siding: Siding,
+    /// When the group that is being committed departed, while one is.
+    busy: Option<Instant>,
+    claimed: bool,
+    last: Option<BatchNumber>,
+    ever_started: bool,
+}
+
+impl StorageWriter {
+    /// The row must have been claimed: `last` is what it says.
+    pub fn new(parts: WriterParts, last: Option<BatchNumber>) -> Self {
+        parts.progress.send_replace(Progress { epoch: 1, committed: 0, last });
+        Self { parts, siding: Siding::new(1), busy: None, claimed: true, last, ever_started: false }
+    }
+
+    fn pump(&mut self, ctx: &mut Context<Self>) {
+        self.parts.metrics.set_waiting(self.siding.waiting());
+        if self.busy.is_some() || !self.claimed {
+            return;
+        }
+        let (batches, tickets): (Vec<_>, Vec<_>) =
+            self.siding.depart().into_iter().map(|train| (train.batch, train.ticket)).unzip();
+        let Some(departed) = tickets.iter().map(|ticket| ticket.departed).min() else { return };
+        self.busy = Some(departed);
+        let epoch = self.siding.epoch();
+        let group = Arc::new(CommitGroup { instance: self.parts.instance.clone(), batches });
+        let began = Instant::now();
+        let commit = retry::commit(self.parts.store.clone(), group.clone(), self.parts.metrics.clone());
+        ctx.spawn(commit.into_actor(self).map(move |result, writer, ctx| {
+            writer.busy = None;
+            match result {
+                Ok(report) => writer.committed(epoch, tickets, &group, &report, began.elapsed()),
+                Err(error) => {
+                    drop(tickets);
+                    writer.gave_up(error, ctx);
+                }
+            }
+            writer.pump(ctx);
+        }));
+    }
+
+    fn committed(
+        &mut self,
+        epoch: u64,
+        tickets: Vec<Ticket>,
+        group: &CommitGroup,
+        report: &CommitReport,
+        took: Duration,
+    ) {
+        let parts = &self.parts;
+        let now = parts.dispatcher.clock().now();
+        let mut readings = 0;
+        for ((ticket, batch), report) in tickets.into_iter().zip(&group.batches).zip(&report.batches) {
+            self.last = Some(batch.number);
+            parts.dispatcher.registry().mark_saved(&batch.sensors, &batch.series);
+            let latency = ticket.departed.elapsed();
+            let ledger = ledger_of(batch, report);
+            readings += ledger.stored;
+            parts.metrics.ledger(&batch.source, &ledger);
+            if ledger.received > 0 {
+                parts.metrics.latency(latency);
+            }
+            let sensors = batch.outcomes.iter().flat_map(|outcome| &outcome.ledger);
+            let sensors = sensors.filter(|(_, delta)| delta.received > 0).map(|(sensor, _)| *sensor);
+            parts.statistics.committed(now, latency, ledger.stored, ledger.rejected, sensors);
+            ticket.acknowledgement.stored(receipt(batch, report, &ledger));
+        }
+        parts.metrics.committed(took, group.batches.len(), readings);
+        // Trains of an epoch that has ended meanwhile count for nobody.
+        if epoch == self.siding.epoch() {
+            parts.progress.send_replace(Progress { epoch, committed: self.siding.left(), last: self.last });
+        }
+    }
+
+    fn gave_up(&mut self, error: GiveUp, ctx: &mut Context<Self>) {
+        self.parts.metrics.undelivered();
+        match error {
+            GiveUp::Fenced(_) => {
+                tracing::error!(%error, "the writer was fenced");
+                self.claimed = false;
+                self.siding.rewind(u64::MAX);
+                (self.parts.fault)(error.to_string());
+            }
+            GiveUp::Refused(_) => {
+                tracing::error!(%error, "the store refused a group, the pipeline rewinds");
+                self.parts.metrics.set_store_failing(Some(error.to_string()));
+                self.rewind(ctx);
+            }
+        }
+    }
+
+    /// Begins a new epoch and claims the row anew before anything of it is committed.
+    fn rewind(&mut self, ctx: &mut Context<Self>) {
+        if self.siding.epoch() == u64::MAX {
+            return;
+        }
+        self.parts.metrics.rewound();
+        self.claimed = false;
+        let epoch = self.parts.dispatcher.rewind(self.last);
+        self.siding.rewind(epoch);
+        tracing::warn!(epoch, "the pipeline rewinds to what is stored");
+        let (store, instance) = (self.parts.store.clone(), self.parts.instance.clone());
+        let claim = async move {
+            let mut attempt = 0;
+            loop {
+                match store.claim_writer(&instance).await {
+                    Ok(state) => return state,
+                    Err(error) => {
+                        tracing::warn!(%error, attempt, "the writer's row could not be claimed, trying again");
+                        tokio::time::sleep(retry::pause(attempt)).await;
+                        attempt += 1;
+                    }
+                }
+            }
+        };
+        ctx.spawn(claim.into_actor(self).map(move |state, writer, ctx| {
+            if writer.siding.epoch() == epoch {
+                writer.claimed = true;
+                writer.last = state.last_batch;
+                writer.parts.progress.send_replace(Progress { epoch, committed: 0, last: writer.last });
+                writer.pump(ctx);
+            }
+        }));
+    }
+
+    fn oldest(&self) -> Option<Instant> {
+        self.busy.into_iter().chain(self.siding.oldest()).min()
+    }
+}
+
+impl Actor for StorageWriter {
+    type Context = Context<Self>;
+}
+
+impl Supervised for StorageWriter {
+    fn restarting(&mut self, _ctx: &mut Context<Self>) {
+        // The context has dropped the commit under way. Its trains and those parked are undelivered; the rewind follows when
+        // this actor may work again, and until then whatever arrives is dropped likewise.
+        self.busy = None;
+        self.claimed = false;
+        let epoch = self.siding.epoch();
+        self.siding = Siding::new(epoch);
+    }
+}
+
+impl Supervise for StorageWriter {
+    fn resume(&mut self, ctx: &mut Context<Self>) {
+        if self.ever_started {
+            self.rewind(ctx);
+        }
+        self.ever_started = true;
+        ctx.run_interval(HELD_AFTER / 4, |writer, _| {
+            let held = writer.oldest().is_some_and(|departed| departed.elapsed() > HELD_AFTER);
+            writer.parts.dispatcher.set_held(held || !writer.claimed);
+        });
+    }
+}
+
+impl Message for Arrival {
+    type Result = ();
+}
+
+impl Handler<Arrival> for StorageWriter {
+    type Result = ();
+
+    fn handle(&mut self, arrival: Arrival, ctx: &mut Context<Self>) {
+        match arrival {
+            Arrival::Complete(train) => {
+                if train.accounted() != train.received {
+                    tracing::error!(
+                        received = train.received,
+                        accounted = train.accounted(),
+                        batch = train.batch.number.0,
+                        "a batch does not account for all it received"
+                    );
+                }
+                self.siding.park(train);
+                self.pump(ctx);
+            }
+            Arrival::Broken { epoch, ordinal } => {
+                if epoch == self.siding.epoch() {
+                    tracing::warn!(epoch, ordinal, "a batch was lost on its way");
+                    self.parts.metrics.undelivered();
+                    self.rewind(ctx);
+                }
+            }
+        }
+    }
+}
+
+/// The queue into the writer; bounded by the permits that the trains carry.
+pub struct WriterQueue(pub Addr<StorageWriter>);
+
+impl Terminus for WriterQueue {
+    #[expect(clippy::disallowed_methods, reason = "a train carries its permit")]
+    fn arrive(&self, arrival: Arrival) {
+        self.0.do_send(arrival);
+    }
+}
+
+fn ledger_of(batch: &crate::storage::CompleteBatch, report: &BatchReport) -> LedgerDelta {
+    let mut sum = batch.source_ledger;
+    for (_, delta) in batch.outcomes.iter().flat_map(|outcome| &outcome.ledger) {
+        sum += *delta;
+    }
+    sum.stored += report.stored;
+    sum.duplicate += report.duplicates.len() as u64;
+    sum.rejected += report.conflicts.len() as u64;
+    sum
+}
+
+fn receipt(batch: &crate::storage::CompleteBatch, report: &BatchReport, ledger: &LedgerDelta) -> Receipt {
+    Receipt {
+        number: batch.number,
+        stored: ledger.stored,
+        duplicates: ledger.duplicate,
+        refused: batch.outcomes.iter().flat_map(|outcome| outcome.refused.iter().cloned()).collect(),
+        conflicts: report.conflicts.clone(),
+    }
+}
