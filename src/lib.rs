@@ -2,6 +2,8 @@
 
 pub mod actors;
 pub mod clock;
+pub mod core;
 pub mod decode;
 pub mod domain;
+pub mod metrics;
 pub mod storage;

@@ -1,0 +1,143 @@
+//! Detectors: each watches one series for one kind of finding.
+//!
+//! Invariants: a detector keeps constant state. Whatever finite values it sees, its findings are finite, their scores in
+//! 0..=1, and their explanations are sentences for whoever is woken by them.
+
+#[cfg(feature = "faults")]
+mod fault;
+mod jump;
+mod silence;
+mod threshold;
+
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+
+use serde::{Deserialize, Serialize};
+
+use super::config::DetectorSpec;
+use crate::domain::{ActiveTime, Anomaly, Level, SeriesId, Timestamp};
+
+/// An accepted reading, as a detector sees it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Seen {
+    pub(super) series: SeriesId,
+    pub(super) time: Timestamp,
+    pub(super) value: f64,
+    /// No earlier reading of the series had a later event time.
+    pub(super) newest: bool,
+}
+
+/// What every detector does.
+pub(super) trait Detect {
+    fn spec(&self) -> DetectorSpec;
+
+    fn observe(&mut self, seen: &Seen) -> Option<Anomaly>;
+
+    /// When it wants [`Self::overdue`] to be called, if nothing is heard until then.
+    fn deadline(&self, _heard_at: ActiveTime) -> Option<ActiveTime> {
+        None
+    }
+
+    /// Its deadline has come. `last` is the newest reading. Afterwards it has no deadline, until something is heard.
+    fn overdue(&mut self, _last: &Seen) -> Option<Anomaly> {
+        None
+    }
+
+    fn state(&self) -> DetectorState;
+
+    /// Whether every invariant holds; asked of what comes out of a snapshot.
+    fn is_sound(&self) -> bool;
+}
+
+/// What a detector remembers: its baseline and where it stands.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DetectorState {
+    /// `previous` is what the next value is compared with.
+    Jump {
+        previous: Option<f64>,
+    },
+    /// `raised` is the gravest level of the running episode; above the marks a value is an error, and critical.
+    Threshold {
+        raised: Option<Level>,
+        error_above: f64,
+        critical_above: f64,
+    },
+    Silence {
+        silent: bool,
+    },
+    #[cfg(feature = "faults")]
+    Fault,
+}
+
+/// New arms go to the end, but before `Fault`: snapshots number them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) enum Detector {
+    Jump(jump::Jump),
+    Threshold(threshold::Threshold),
+    Silence(silence::Silence),
+    #[cfg(feature = "faults")]
+    Fault(fault::Fault),
+}
+
+impl Detector {
+    pub(super) fn new(spec: DetectorSpec) -> Self {
+        match spec {
+            DetectorSpec::Jump { threshold } => Detector::Jump(jump::Jump::new(threshold)),
+            DetectorSpec::Threshold { above } => Detector::Threshold(threshold::Threshold::new(above)),
+            DetectorSpec::Silence { after } => Detector::Silence(silence::Silence::new(after)),
+            #[cfg(feature = "faults")]
+            DetectorSpec::Fault { panic_above } => Detector::Fault(fault::Fault::new(panic_above)),
+        }
+    }
+}
+
+impl Deref for Detector {
+    type Target = dyn Detect;
+
+    fn deref(&self) -> &Self::Target {
+        match self {
+            Detector::Jump(detector) => detector,
+            Detector::Threshold(detector) => detector,
+            Detector::Silence(detector) => detector,
+            #[cfg(feature = "faults")]
+            Detector::Fault(detector) => detector,
+        }
+    }
+}
+
+impl DerefMut for Detector {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        match self {
+            Detector::Jump(detector) => detector,
+            Detector::Threshold(detector) => detector,
+            Detector::Silence(detector) => detector,
+            #[cfg(feature = "faults")]
+            Detector::Fault(detector) => detector,
+        }
+    }
+}
+
+/// The nearest finite number: what overflowed is taken as the greatest there is.
+fn finite(number: f64) -> f64 {
+    number.clamp(-f64::MAX, f64::MAX)
+}
+
+/// A number for people: as short as it can be told, and with an exponent where zeros would hide it.
+struct Plain(f64);
+
+impl Plain {
+    /// To six digits, for what was computed and carries rounding errors.
+    fn rounded(number: f64) -> Self {
+        Plain(finite(format!("{number:.5e}").parse().unwrap_or(number)))
+    }
+}
+
+impl fmt::Display for Plain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.abs() {
+            size if size == 0.0 || (1e-4..1e15).contains(&size) => write!(f, "{}", self.0),
+            _ => write!(f, "{:e}", self.0),
+        }
+    }
+}

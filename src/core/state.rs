@@ -1,0 +1,196 @@
+//! All state of one sensor: its series, and the anomalies found last.
+//!
+//! Invariants: series are sorted by id. Whatever is due at the time of a batch is settled before its first reading is
+//! judged, so nothing depends on how punctually [`SensorState::advance`] is called. What panics in here leaves a state
+//! that must be thrown away.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use super::config::SeriesConfig;
+use super::effects::{Effects, Verdict};
+use super::series::Series;
+use super::view::SensorView;
+use crate::domain::{ActiveTime, Anomaly, BatchTime, Reading, SeriesId};
+
+/// How many anomalies a sensor remembers.
+pub const ANOMALY_HISTORY: usize = 64;
+
+/// What each series is watched with; asked when a series is first seen, restored or reconfigured.
+pub type ConfigOf<'a> = &'a dyn Fn(SeriesId) -> Arc<SeriesConfig>;
+
+#[derive(Debug, Clone)]
+pub struct SensorState {
+    pub(super) series: SmallVec<[Series; 1]>,
+    /// Oldest first.
+    pub(super) anomalies: VecDeque<Anomaly>,
+    /// Nothing is due before: the earliest deadline, or earlier.
+    due: ActiveTime,
+}
+
+const NEVER: ActiveTime = ActiveTime(i64::MAX);
+
+impl Default for SensorState {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl SensorState {
+    pub fn new() -> Self {
+        Self::from_parts(SmallVec::new(), VecDeque::new())
+    }
+
+    pub(super) fn from_parts(series: SmallVec<[Series; 1]>, anomalies: VecDeque<Anomaly>) -> Self {
+        let mut state = SensorState {
+            series,
+            anomalies,
+            due: NEVER,
+        };
+        state.plan();
+        state
+    }
+
+    /// Judges a reading and takes it in, after whatever was due before it.
+    pub fn observe(
+        &mut self,
+        reading: &Reading,
+        at: BatchTime,
+        config: ConfigOf<'_>,
+        effects: &mut Effects,
+    ) -> Verdict {
+        self.take(reading, at, config, true, effects)
+    }
+
+    /// As [`Self::observe`], but neither windows nor detectors see the value: for a stored reading that made the sensor
+    /// panic. It is remembered as heard, and it moves the watermark.
+    pub fn remember_only(
+        &mut self,
+        reading: &Reading,
+        at: BatchTime,
+        config: ConfigOf<'_>,
+        effects: &mut Effects,
+    ) -> Verdict {
+        self.take(reading, at, config, false, effects)
+    }
+
+    /// Does everything that is due at `at.active`, as if it had been done at its time, and nothing else.
+    pub fn advance(&mut self, at: BatchTime, effects: &mut Effects) {
+        if at.active < self.due {
+            return;
+        }
+        let before = effects.anomalies.len();
+        let deadlines = self
+            .series
+            .iter()
+            .enumerate()
+            .filter_map(|(i, series)| Some(Reverse((series.deadline()?, i))));
+        let mut timers: BinaryHeap<_> = deadlines.filter(|Reverse((due, _))| *due <= at.active).collect();
+        while let Some(Reverse((due, i))) = timers.pop() {
+            self.series[i].settle(due, effects);
+            if let Some(next) = self.series[i].deadline().filter(|next| *next <= at.active) {
+                timers.push(Reverse((next, i)));
+            }
+        }
+        self.remember(&effects.anomalies[before..]);
+        self.plan();
+    }
+
+    /// When [`Self::advance`] has something to do next, if nothing is heard until then.
+    pub fn next_deadline(&self) -> Option<ActiveTime> {
+        self.series.iter().filter_map(Series::deadline).min()
+    }
+
+    /// Empties detectors and anomaly history. Open windows forget what they saw and are given to be computed from the
+    /// stored rows at their close. What was heard, and when, stays, so that old readings are still recognized.
+    pub fn reset(&mut self) {
+        self.series.iter_mut().for_each(Series::reset);
+        self.anomalies = VecDeque::new();
+        self.plan();
+    }
+
+    /// Goes on under another configuration: what has the same specification as before keeps its state, the rest begins
+    /// anew. Open windows whose specification is gone are dropped.
+    pub fn reconfigure(&mut self, config: ConfigOf<'_>) {
+        for series in &mut self.series {
+            series.reconfigure(config(series.id));
+        }
+        self.plan();
+    }
+
+    pub fn inspect(&self) -> SensorView {
+        SensorView {
+            series: self.series.iter().map(Series::view).collect(),
+            anomalies: self.anomalies.iter().map(Into::into).collect(),
+            next_deadline: self.next_deadline(),
+            memory: self.memory(),
+        }
+    }
+
+    /// The last [`ANOMALY_HISTORY`] anomalies, oldest first.
+    pub fn anomalies(&self) -> impl ExactSizeIterator<Item = &Anomaly> {
+        self.anomalies.iter()
+    }
+
+    /// Bytes, own and on the heap, without the configuration (which is shared) and what the allocator adds.
+    pub fn memory(&self) -> usize {
+        let spilled = if self.series.spilled() {
+            self.series.capacity() * size_of::<Series>()
+        } else {
+            0
+        };
+        size_of::<Self>()
+            + spilled
+            + self.series.iter().map(Series::heap).sum::<usize>()
+            + self.anomalies.capacity() * size_of::<Anomaly>()
+            + self
+                .anomalies
+                .iter()
+                .map(|anomaly| anomaly.explanation.capacity())
+                .sum::<usize>()
+    }
+
+    fn take(
+        &mut self,
+        reading: &Reading,
+        at: BatchTime,
+        config: ConfigOf<'_>,
+        processed: bool,
+        effects: &mut Effects,
+    ) -> Verdict {
+        self.advance(at, effects);
+        let i = match self
+            .series
+            .binary_search_by_key(&reading.series, |series| series.id)
+        {
+            Ok(i) => i,
+            Err(i) => {
+                self.series
+                    .insert(i, Series::new(reading.series, config(reading.series)));
+                i
+            }
+        };
+        let before = effects.anomalies.len();
+        let series = &mut self.series[i];
+        let verdict = series.observe(reading, at.active, processed, effects);
+        self.due = self.due.min(series.deadline().unwrap_or(NEVER));
+        self.remember(&effects.anomalies[before..]);
+        verdict
+    }
+
+    fn remember(&mut self, found: &[Anomaly]) {
+        for anomaly in found {
+            if self.anomalies.len() == ANOMALY_HISTORY {
+                self.anomalies.pop_front();
+            }
+            self.anomalies.push_back(anomaly.clone());
+        }
+    }
+
+    fn plan(&mut self) {
+        self.due = self.next_deadline().unwrap_or(NEVER);
+    }
+}
