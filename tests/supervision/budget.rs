@@ -12,6 +12,7 @@ use crate::worker::*;
 
 /// One crash, and its back-off waited for.
 async fn crash(address: &Addr<Worker>, view: &View) {
+    settle().await;
     let before = view.count("resume");
     address.do_send(Run::panic());
     while view.count("resume") == before {
@@ -146,8 +147,13 @@ fn a_stable_minute_resets_the_back_off() {
 #[test]
 fn the_budget_counts_the_crashes_of_a_sliding_minute() {
     paused(async {
+        let backoff = Backoff {
+            base: ms(1),
+            max: ms(1),
+            jitter: Jitter::None,
+        };
         let view = View::default();
-        let (address, handle) = view.start(exact());
+        let (address, handle) = view.start(Policy { backoff, ..exact() });
         // Never more than five in any 60 s, for ever.
         for _ in 0..40 {
             address.do_send(Run::panic());
@@ -155,6 +161,11 @@ fn the_budget_counts_the_crashes_of_a_sliding_minute() {
             assert_ne!(handle.phase(), Phase::Quarantined);
         }
         assert_eq!(handle.crashes(), 40);
+        for _ in 0..6 {
+            address.do_send(Run::panic());
+            tokio::time::sleep(ms(9_999)).await;
+        }
+        assert_eq!(handle.phase(), Phase::Quarantined, "six in 50 s");
     });
 }
 

@@ -130,8 +130,8 @@ fn an_actor_whose_mailbox_waits_ends_when_nobody_holds_its_address() {
         let (address, handle) = view.start(exact());
         settle().await;
         drop(address);
-        settle().await;
-        assert_eq!(handle.phase(), Phase::Stopped, "without waiting for the back-off");
+        pass(ms(101)).await;
+        assert_eq!(handle.phase(), Phase::Stopped, "when the back-off is over");
     });
 }
 
@@ -145,6 +145,7 @@ fn an_actor_that_panics_when_nobody_holds_its_address_ends_with_the_panic() {
             context.run_later(ms(10), |_, _| panic!("planned panic alone"));
         }));
         drop(address);
+        settle().await;
         pass(ms(11)).await;
         assert_eq!(handle.phase(), Phase::Stopped);
         let events = view.events();

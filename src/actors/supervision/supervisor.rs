@@ -87,9 +87,6 @@ impl<A: Supervise> Supervisor<A> {
             return ControlFlow::Break(());
         };
         if self.held {
-            if !future.ctx().connected() {
-                self.end(ExitReason::Stopped)?;
-            }
             return ControlFlow::Continue(Poll::Pending);
         }
         if self.damaged {
