@@ -157,6 +157,46 @@ fn a_context_terminated_from_outside_starts_again_when_it_is_polled() {
     });
 }
 
+/// A restart numbers futures from the start again and keeps cancellations, so that an old one hits a new future. What `resume`
+/// begins comes after the old cancellations were looked at.
+#[test]
+fn a_cancellation_from_before_a_restart_hits_what_started_begins() {
+    paused(async {
+        let ticks = Arc::new(AtomicU32::new(0));
+        let begin = || {
+            let ticks = ticks.clone();
+            Box::new(move |context: &mut Context<Worker>| {
+                let ticks = ticks.clone();
+                context.run_interval(ms(10), move |_, _| {
+                    ticks.fetch_add(1, Ordering::SeqCst);
+                });
+            })
+        };
+        let in_started = Plan {
+            on_started: Some(begin()),
+            ..Plan::default()
+        };
+        let in_resume = Plan {
+            on_resume: Some(begin()),
+            ..Plan::default()
+        };
+        for (plan, ticks_on) in [(in_started, false), (in_resume, true)] {
+            let (address, handle) = View::planned(plan).start(exact());
+            settle().await;
+            pass(ms(11)).await;
+            assert_eq!(ticks.swap(0, Ordering::SeqCst), 1);
+            let cancel_and_panic = Run::new(|_, context| {
+                context.cancel_future(SpawnHandle::default().next());
+                panic!("planned panic after a cancellation");
+            });
+            let _ = address.send(cancel_and_panic).await;
+            tokio::time::sleep(ms(1_000)).await;
+            assert_eq!(handle.restarts(), 1);
+            assert_eq!(ticks.swap(0, Ordering::SeqCst) > 0, ticks_on);
+        }
+    });
+}
+
 #[test]
 fn a_future_spawned_beside_the_actor_outlives_it() {
     paused(async {

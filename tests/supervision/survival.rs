@@ -4,7 +4,9 @@ use std::sync::atomic::Ordering;
 
 use actix::prelude::*;
 use futures_util::stream;
-use sensorhive::actors::supervision::{ActorPath, ActorSpec, EventKind, ExitReason, Handle, Phase, Policy};
+use sensorhive::actors::supervision::{
+    ActorPath, ActorSpec, EventKind, Exhausted, ExitReason, Handle, Phase, Policy,
+};
 
 use crate::worker::*;
 
@@ -322,7 +324,7 @@ fn only_the_newest_events_are_kept() {
     paused(async {
         let view = View::default();
         let (address, handle) = view.start(Policy {
-            exhausted: sensorhive::actors::supervision::Exhausted::KeepTrying,
+            exhausted: Exhausted::KeepTrying,
             ..exact()
         });
         for _ in 0..20 {

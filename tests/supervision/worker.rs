@@ -13,6 +13,10 @@ use sensorhive::actors::supervision::{
 use tokio::task::LocalSet;
 use tokio::time::Instant;
 
+type Begin = Box<dyn FnMut(&mut Context<Worker>) + Send>;
+type Work = Box<dyn FnOnce(&mut Worker, &mut Context<Worker>) + Send>;
+type Call = (&'static str, Option<Instant>);
+
 /// Where and how often a worker panics, and what it does when it starts.
 #[derive(Default)]
 pub struct Plan {
@@ -23,14 +27,15 @@ pub struct Plan {
     pub stopping_panics: u32,
     pub stopped_panics: u32,
     pub refuses_to_stop: bool,
-    pub on_started: Option<Box<dyn FnMut(&mut Context<Worker>) + Send>>,
+    pub on_started: Option<Begin>,
+    pub on_resume: Option<Begin>,
 }
 
 /// What a test sees of a worker from outside.
 #[derive(Clone, Default)]
 pub struct View {
     pub plan: Arc<Mutex<Plan>>,
-    calls: Arc<Mutex<Vec<(&'static str, Option<Instant>)>>>,
+    calls: Arc<Mutex<Vec<Call>>>,
     events: Arc<Mutex<Vec<SupervisionEvent>>>,
 }
 
@@ -124,6 +129,14 @@ impl Worker {
         };
         assert!(!due, "planned panic in {name}");
     }
+
+    fn begin(&self, context: &mut Context<Self>, what: impl Fn(&mut Plan) -> &mut Option<Begin>) {
+        let begin = what(&mut self.view.plan.lock()).take();
+        if let Some(mut begin) = begin {
+            begin(context);
+            *what(&mut self.view.plan.lock()) = Some(begin);
+        }
+    }
 }
 
 impl Actor for Worker {
@@ -131,11 +144,7 @@ impl Actor for Worker {
 
     fn started(&mut self, context: &mut Context<Self>) {
         self.enter("started", |plan| &mut plan.started_panics);
-        let on_started = self.view.plan.lock().on_started.take();
-        if let Some(mut on_started) = on_started {
-            on_started(context);
-            self.view.plan.lock().on_started = Some(on_started);
-        }
+        self.begin(context, |plan| &mut plan.on_started);
     }
 
     fn stopping(&mut self, _: &mut Context<Self>) -> Running {
@@ -160,8 +169,9 @@ impl Supervised for Worker {
 }
 
 impl Supervise for Worker {
-    fn resume(&mut self, _: &mut Context<Self>) {
+    fn resume(&mut self, context: &mut Context<Self>) {
         self.enter("resume", |plan| &mut plan.resume_panics);
+        self.begin(context, |plan| &mut plan.on_resume);
     }
 
     fn quarantined(&mut self, _: &mut Context<Self>) {
@@ -193,7 +203,7 @@ impl Handler<Ping> for Worker {
 /// Does anything in the actor.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct Run(Box<dyn FnOnce(&mut Worker, &mut Context<Worker>) + Send>);
+pub struct Run(Work);
 
 impl Run {
     pub fn new(work: impl FnOnce(&mut Worker, &mut Context<Worker>) + Send + 'static) -> Self {
@@ -298,4 +308,14 @@ pub async fn pass(duration: Duration) {
 
 pub const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
+}
+
+/// One crash, and its back-off waited for.
+pub async fn crash(address: &Addr<Worker>, view: &View) {
+    settle().await;
+    let before = view.count("resume");
+    address.do_send(Run::panic());
+    while view.count("resume") == before {
+        tokio::time::sleep(ms(1)).await;
+    }
 }
