@@ -15,6 +15,7 @@ use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 use serde::Serialize;
 
+use super::hook::Hook;
 use super::{ActorPath, ActorSpec, Crash, EventKind, ExitReason, Policy, SupervisionEvent, contain};
 
 /// How many of the newest events a handle keeps.
@@ -94,16 +95,6 @@ pub(super) enum Command {
     Revive { by: String },
     Report(Crash),
     Stop,
-}
-
-/// What is called in the actor at the next opportunity.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub(super) enum Hook {
-    None,
-    Resume,
-    ResumeDegraded,
-    Quarantine,
 }
 
 impl Handle {
@@ -217,13 +208,12 @@ impl Handle {
         self.hook.store(hook as u8, Ordering::Relaxed);
     }
 
-    pub(super) fn hook(&self) -> Hook {
-        match self.hook.load(Ordering::Relaxed) {
-            1 => Hook::Resume,
-            2 => Hook::ResumeDegraded,
-            3 => Hook::Quarantine,
-            _ => Hook::None,
-        }
+    pub(super) fn take_hook(&self) -> Hook {
+        Hook::ALL[usize::from(self.hook.swap(Hook::None as u8, Ordering::Relaxed))]
+    }
+
+    pub(super) fn awaits_hook(&self) -> bool {
+        self.hook.load(Ordering::Relaxed) != Hook::None as u8
     }
 
     pub(super) fn set_settled(&self, settled: bool) {

@@ -19,9 +19,11 @@
 mod crash;
 mod event;
 mod handle;
+mod hook;
 mod policy;
 mod supervisor;
 mod tree;
+mod trouble;
 
 pub use crash::{Crash, contain, install_panic_hook, unwinding};
 pub use event::{ActorPath, EventKind, ExitReason, RestartObserver, SupervisionEvent};
@@ -39,7 +41,10 @@ use supervisor::Supervisor;
 /// An actor that can be supervised.
 ///
 /// `Supervised::restarting` is where it throws its state away: it is called at once after a panic, before anything else.
-/// `Actor::started` runs after it, before any message; keep it trivial, since its panic keeps the mailbox waiting.
+/// `Actor::started` runs after it, before any message; keep it trivial, since its panic keeps the mailbox waiting. Futures
+/// and timers are begun in `resume`: a restart cancels those from before, and numbers new ones from the start again, so that
+/// a `SpawnHandle` kept from before names another future, and a cancellation that was asked for just before a panic would hit
+/// what `started` began.
 pub trait Supervise: Actor<Context = Context<Self>> + Supervised {
     /// The actor may work: after its start, after the back-off of a restart, and after it was revived. Runs before the next
     /// message. Until then an actor that crashed answers its messages without working.

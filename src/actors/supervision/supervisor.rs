@@ -3,11 +3,7 @@
 //! It polls the actor's context inside [`contain`]. After an exit it restarts the context, which keeps the mailbox, and decides
 //! by policy when the actor may work again. Every exit is followed by a return to the scheduler, so that even an actor that
 //! crashes at once each time never keeps its arbiter from the others.
-//!
-//! How hooks get in: `Supervise`'s hooks need the actor, which only the context can lend, so a [`Deliver`] future is given to
-//! `Context::wait`: it runs after `started` and before the next message. Having run, it also tells that `started` returned.
 
-use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,11 +11,12 @@ use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use actix::dev::{AsyncContextParts, ContextFut};
-use actix::{ActorContext, ActorFuture, ActorState, AsyncContext, Context};
-use tokio::time::{Instant, Sleep, sleep};
+use actix::{ActorContext, ActorState, AsyncContext, Context};
+use tokio::time::{Instant, sleep};
 
-use super::handle::{Command, Hook};
-use super::policy::Draws;
+use super::handle::Command;
+use super::hook::{Deliver, Hook};
+use super::trouble::Trouble;
 use super::{Crash, EventKind, Exhausted, ExitReason, Handle, Phase, Policy, Restart, Supervise, contain};
 
 pub(super) struct Supervisor<A: Supervise> {
@@ -40,20 +37,6 @@ enum Mode {
     Working,
     BackingOff,
     Quarantined,
-}
-
-/// What only an actor that ended once has.
-struct Trouble {
-    /// When it crashed, as far back as the budget looks.
-    crashes: VecDeque<Instant>,
-    /// Exits since it was last stable.
-    attempt: u32,
-    degraded: bool,
-    draws: Draws,
-    /// Until it works again, or, while it works, until it has recovered from being degraded.
-    timer: Option<Pin<Box<Sleep>>>,
-    /// A restart that is under way: why and since when.
-    restart: Option<(ExitReason, Instant)>,
 }
 
 /// `Break` when the actor has ended.
@@ -87,9 +70,6 @@ impl<A: Supervise> Supervisor<A> {
             return ControlFlow::Break(());
         };
         if self.held {
-            if !future.ctx().connected() {
-                self.end(ExitReason::Stopped)?;
-            }
             return ControlFlow::Continue(Poll::Pending);
         }
         if self.damaged {
@@ -145,7 +125,7 @@ impl<A: Supervise> Supervisor<A> {
     fn crashed(&mut self, crash: Crash, in_restarting: bool) -> Flow {
         self.handle.note_crash(&crash);
         let policy = *self.handle.policy();
-        let within_budget = self.count_crash(&policy);
+        let within_budget = self.trouble().count_crash(&policy.budget);
         if policy.restart == Restart::Temporary {
             self.handle.emit(EventKind::Crashed {
                 crash: crash.clone(),
@@ -154,7 +134,8 @@ impl<A: Supervise> Supervisor<A> {
             });
             return self.end(ExitReason::Panicked(crash));
         }
-        let attempt = self.count_attempt(&policy);
+        let stable = self.stable(&policy);
+        let attempt = self.trouble().count_attempt(stable);
         if self.mode == Mode::Quarantined || (!within_budget && policy.exhausted == Exhausted::Quarantine) {
             self.handle.emit(EventKind::Crashed {
                 crash: crash.clone(),
@@ -166,7 +147,7 @@ impl<A: Supervise> Supervisor<A> {
             }
             self.quarantine(crash);
         } else {
-            let delay = self.next_delay(&policy, attempt, within_budget);
+            let delay = self.trouble().next_delay(&policy.backoff, attempt, within_budget);
             self.handle.emit(EventKind::Crashed {
                 crash: crash.clone(),
                 attempt,
@@ -190,7 +171,7 @@ impl<A: Supervise> Supervisor<A> {
         self.handle.note_crash(&crash);
         self.handle.emit(EventKind::Contained { crash: crash.clone() });
         let policy = *self.handle.policy();
-        if self.mode == Mode::Quarantined || self.count_crash(&policy) {
+        if self.mode == Mode::Quarantined || self.trouble().count_crash(&policy.budget) {
             return Flow::Continue(());
         }
         match policy.exhausted {
@@ -220,55 +201,16 @@ impl<A: Supervise> Supervisor<A> {
         if self.mode == Mode::Quarantined {
             return self.end(ExitReason::GaveUp);
         }
-        let attempt = self.count_attempt(&policy);
+        let stable = self.stable(&policy);
+        let attempt = self.trouble().count_attempt(stable);
         if attempt > 1 {
-            let delay = self.next_delay(&policy, attempt - 1, true);
+            let delay = self.trouble().next_delay(&policy.backoff, attempt - 1, true);
             self.back_off(ExitReason::Stopped, delay, false);
         } else {
             self.trouble().restart = Some((ExitReason::Stopped, Instant::now()));
             self.resume_work();
         }
         self.restart_context()
-    }
-
-    /// Counts a crash against the budget; false when that is spent.
-    fn count_crash(&mut self, policy: &Policy) -> bool {
-        let now = Instant::now();
-        let crashes = &mut self.trouble().crashes;
-        while crashes
-            .front()
-            .is_some_and(|at| now.duration_since(*at) >= policy.budget.within)
-        {
-            crashes.pop_front();
-        }
-        crashes.push_back(now);
-        if crashes.len() <= policy.budget.crashes as usize {
-            return true;
-        }
-        crashes.pop_front();
-        false
-    }
-
-    fn count_attempt(&mut self, policy: &Policy) -> u32 {
-        let stable = self.mode == Mode::Working && self.working_since.elapsed() >= policy.stable_after;
-        let trouble = self.trouble();
-        trouble.attempt = if stable {
-            1
-        } else {
-            trouble.attempt.saturating_add(1)
-        };
-        trouble.attempt
-    }
-
-    fn next_delay(&mut self, policy: &Policy, attempt: u32, within_budget: bool) -> Duration {
-        let trouble = self.trouble();
-        let longest = trouble.degraded || !within_budget;
-        let ceiling = if longest {
-            policy.backoff.max
-        } else {
-            policy.backoff.ceiling(attempt)
-        };
-        trouble.draws.delay(ceiling)
     }
 
     /// A crash while it backs off already holds the mailbox: not even its answers work.
@@ -293,7 +235,7 @@ impl<A: Supervise> Supervisor<A> {
         self.mode = Mode::Quarantined;
         self.held = false;
         let trouble = self.trouble();
-        trouble.crashes.clear();
+        trouble.refill_budget();
         trouble.timer = None;
         trouble.restart = None;
         trouble.degraded = false;
@@ -313,9 +255,7 @@ impl<A: Supervise> Supervisor<A> {
     fn resume_work(&mut self) {
         let policy = *self.handle.policy();
         if self.mode == Mode::Quarantined {
-            let trouble = self.trouble();
-            trouble.crashes.clear();
-            trouble.attempt = 0;
+            self.trouble().forget();
         }
         self.held = false;
         self.mode = Mode::Working;
@@ -376,7 +316,7 @@ impl<A: Supervise> Supervisor<A> {
 
     fn note_if_restarted(&mut self) {
         if self.mode == Mode::Working
-            && self.handle.hook() == Hook::None
+            && !self.handle.awaits_hook()
             && let Some((reason, since)) = self.trouble.as_mut().and_then(|trouble| trouble.restart.take())
         {
             self.handle.note_restart();
@@ -388,16 +328,12 @@ impl<A: Supervise> Supervisor<A> {
     }
 
     fn trouble(&mut self) -> &mut Trouble {
-        self.trouble.get_or_insert_with(|| {
-            Box::new(Trouble {
-                crashes: VecDeque::new(),
-                attempt: 0,
-                degraded: false,
-                draws: Draws::new(self.handle.policy().backoff.jitter),
-                timer: None,
-                restart: None,
-            })
-        })
+        self.trouble
+            .get_or_insert_with(|| Box::new(Trouble::new(self.handle.policy())))
+    }
+
+    fn stable(&self, policy: &Policy) -> bool {
+        self.mode == Mode::Working && self.working_since.elapsed() >= policy.stable_after
     }
 
     fn end(&mut self, reason: ExitReason) -> Flow {
@@ -458,37 +394,5 @@ impl<A: Supervise> Drop for Supervisor<A> {
         if self.future.is_some() {
             let _ = self.end(ExitReason::ArbiterStopped);
         }
-    }
-}
-
-/// Calls the hook that is due, if any still is.
-struct Deliver(Arc<Handle>);
-
-impl<A: Supervise> ActorFuture<A> for Deliver {
-    type Output = ();
-
-    fn poll(
-        self: Pin<&mut Self>,
-        actor: &mut A,
-        context: &mut Context<A>,
-        _task: &mut std::task::Context<'_>,
-    ) -> Poll<()> {
-        let handle = &self.0;
-        handle.set_settled(true);
-        let hook = handle.hook();
-        handle.set_hook(Hook::None);
-        match hook {
-            Hook::None => {}
-            Hook::Resume => {
-                handle.set_phase(Phase::Running);
-                actor.resume(context);
-            }
-            Hook::ResumeDegraded => {
-                handle.set_phase(Phase::Degraded);
-                actor.resume(context);
-            }
-            Hook::Quarantine => actor.quarantined(context),
-        }
-        Poll::Ready(())
     }
 }
