@@ -16,7 +16,7 @@ use std::sync::{Arc, OnceLock};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::batch::{Acknowledgement, Cargo, Number, SliceGuard, Terminus, Train};
+use super::batch::{Acknowledgement, Arrival, Cargo, Number, SliceGuard, Terminus, Train};
 use super::registry::Registry;
 use crate::clock::Clock;
 use crate::domain::{
@@ -177,6 +177,13 @@ impl<W> Dispatcher<W> {
             shard.rewind(rewind);
         }
         order.epoch
+    }
+
+    /// Somebody has lost what he had seen of `epoch`.
+    pub fn report_broken(&self, epoch: u64) {
+        if let Some(rails) = self.rails.get() {
+            rails.terminus.arrive(Arrival::Broken { epoch, ordinal: u64::MAX });
+        }
     }
 
     /// Moves the active clock on and tells the time. To be called several times a second.

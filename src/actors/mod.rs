@@ -2,7 +2,16 @@
 
 pub mod batch;
 pub mod dispatcher;
+pub mod journal;
+pub mod latest;
 pub mod part;
 pub mod permits;
 pub mod registry;
+pub mod sensor;
+pub mod shard;
+pub mod statistics;
+pub mod storage;
 pub mod supervision;
+
+/// The dispatcher of sensors' shards.
+pub type Rails = dispatcher::Dispatcher<shard::ShardWork>;

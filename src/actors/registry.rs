@@ -342,6 +342,10 @@ impl Registry {
         names.info(*names.by_id.get(id)?)
     }
 
+    pub fn sensor_id(&self, key: SensorKey) -> Option<SensorId> {
+        Some(self.names.read().sensors.get(&key)?.id.clone())
+    }
+
     pub fn shard_of_key(&self, key: SensorKey) -> Option<u16> {
         Some(self.names.read().sensors.get(&key)?.shard)
     }

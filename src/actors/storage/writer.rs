@@ -25,6 +25,7 @@ use crate::actors::batch::{Arrival, Receipt, Terminus, Ticket};
 use crate::actors::statistics::Statistics;
 use crate::actors::supervision::Supervise;
 use crate::actors::Rails;
+use crate::actors::dispatcher::NUMBER_BLOCK;
 use crate::domain::{BatchNumber, LedgerDelta};
 use crate::metrics::Metrics;
 use crate::storage::{BatchReport, CommitGroup, CommitReport, InstanceId, Store};
@@ -174,6 +175,22 @@ impl StorageWriter {
         }));
     }
 
+    /// Fetches blocks of batch numbers before they run out.
+    fn keep_numbers(&self, ctx: &mut Context<Self>) {
+        let (store, dispatcher) = (self.parts.store.clone(), self.parts.dispatcher.clone());
+        let refill = async move {
+            loop {
+                dispatcher.numbers_low().await;
+                match store.reserve_batches(NUMBER_BLOCK).await {
+                    Ok(first) => dispatcher.add_numbers(first),
+                    // The next batch asks again.
+                    Err(error) => tracing::warn!(%error, "no batch numbers could be reserved"),
+                }
+            }
+        };
+        ctx.spawn(refill.into_actor(self));
+    }
+
     fn oldest(&self) -> Option<Instant> {
         self.busy.into_iter().chain(self.siding.oldest()).min()
     }
@@ -200,6 +217,7 @@ impl Supervise for StorageWriter {
             self.rewind(ctx);
         }
         self.ever_started = true;
+        self.keep_numbers(ctx);
         ctx.run_interval(HELD_AFTER / 4, |writer, _| {
             let held = writer.oldest().is_some_and(|departed| departed.elapsed() > HELD_AFTER);
             writer.parts.dispatcher.set_held(held || !writer.claimed);

@@ -1,0 +1,314 @@
+//! A sensor's actor: a thin shell around its [`SensorState`].
+//!
+//! Invariants:
+//! - It is [`Mode::Running`], or its readings pass through: stored, marked, held for it where it will catch up. It never lets
+//!   anybody wait.
+//! - Its state equals what the stored readings since its snapshot make of it. A snapshot leaves in the batch it was taken at,
+//!   and everything that changes the state without a live reading brings one.
+//! - After a panic nothing of the state is used again: the sensor comes back from the store.
+//!
+//! How it fails: it panics; its supervisor catches that, the part in its hands takes the reading out, and past the crash budget
+//! it is quarantined.
+
+mod held;
+mod messages;
+mod restore;
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use actix::prelude::*;
+
+pub use messages::{Act, Inspect, Inspection, Observe, Resume, Rewound, SensorWork};
+
+use self::held::Held;
+use super::part::Part;
+use super::shard::env::{Card, Mode, ShardEnv, first_snapshot_at};
+use super::shard::messages::Wanted;
+use super::supervision::{Handle, Supervise};
+use crate::core::{self, SensorState, Verdict};
+use crate::domain::{BatchNumber, BatchTime, Flags, LedgerDelta, RejectReason, SensorId, SensorKey, Seq, Timestamp};
+use crate::storage::history::RestartRow;
+use crate::storage::{Row, SliceOutcome, Snapshot};
+
+pub struct SensorActor {
+    key: SensorKey,
+    id: SensorId,
+    env: Rc<ShardEnv>,
+    card: Rc<Card>,
+    handle: Arc<Handle>,
+    state: SensorState,
+    held: Held,
+    /// The last batch that had something for it.
+    seen: Option<BatchNumber>,
+    /// Readings since the last snapshot, and when that was.
+    tail: u32,
+    snapshot_at: Timestamp,
+    /// Begin with empty windows and detectors once caught up.
+    reset_wanted: bool,
+    /// Since when it is on its way back, and why.
+    coming_back: Option<(Instant, Comeback)>,
+}
+
+/// Why a sensor comes back from the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Comeback {
+    /// It was restarted: its supervisor knows why.
+    Restart,
+    Rewind,
+    Resume {
+        by: String,
+    },
+}
+
+impl SensorActor {
+    pub fn new(
+        key: SensorKey,
+        id: SensorId,
+        env: Rc<ShardEnv>,
+        card: Rc<Card>,
+        handle: Arc<Handle>,
+        now: Timestamp,
+    ) -> Self {
+        let settings = &env.parts.settings;
+        let held = Held::new(settings.held_readings);
+        let snapshot_at = first_snapshot_at(now, key, settings.snapshot_interval);
+        Self {
+            key,
+            id,
+            env,
+            card,
+            handle,
+            state: SensorState::new(),
+            held,
+            seen: None,
+            tail: 0,
+            snapshot_at,
+            reset_wanted: false,
+            coming_back: None,
+        }
+    }
+
+    /// Live readings.
+    fn observe(&mut self, mut part: Part) {
+        let at = part.train().at;
+        self.card.heard.set(at.active);
+        let env = self.env.clone();
+        // Taken out, so that a panic loses only the scratch.
+        let mut scratch = env.scratch.take();
+        let mut ledger = LedgerDelta::default();
+        let config = |series| env.parts.catalog.config(series);
+        for index in 0..part.readings().len() {
+            let mut reading = part.take_up(index);
+            match self.state.observe(&reading, at, &config, &mut scratch.effects) {
+                Verdict::Accepted { late, .. } | Verdict::Unjudged { late } => {
+                    if late {
+                        reading.flags = reading.flags.with(Flags::LATE);
+                    }
+                    scratch.outcome.rows.push(Row { sensor: self.key, reading });
+                }
+                Verdict::Duplicate => ledger.duplicate += 1,
+                Verdict::Conflict { stored } => {
+                    ledger.rejected += 1;
+                    let detail = format!(
+                        "`value` {} contradicts {stored}, which is stored for the same time",
+                        reading.value
+                    );
+                    part.refuse(&reading, RejectReason::Conflict, detail, &mut scratch.outcome);
+                }
+            }
+        }
+        part.put_down();
+        scratch.settle();
+        self.tail += part.readings().len() as u32;
+        if self.snapshot_due(at) {
+            let snapshot = self.snapshot(part.train().number.end(), at, true);
+            scratch.outcome.snapshots.push(snapshot);
+        }
+        self.schedule();
+        part.finish(&mut scratch.outcome, ledger);
+        env.scratch.replace(scratch);
+    }
+
+    fn pass_by(&mut self, part: Part) {
+        if matches!(self.card.mode.get(), Mode::CatchingUp | Mode::BackingOff) {
+            let train = part.train();
+            self.held.push(train.number, train.at, part.readings());
+        }
+        part.pass_through();
+    }
+
+    /// Does what is due.
+    fn advance(&mut self, part: Part) {
+        let at = part.train().at;
+        let mut outcome = SliceOutcome::default();
+        if self.card.mode.get() == Mode::Running {
+            let mut effects = core::Effects::default();
+            self.state.advance(at, &mut effects);
+            if !effects.is_empty() {
+                outcome.windows = effects.windows;
+                outcome.recompute = effects.recompute;
+                outcome.anomalies = effects.anomalies;
+                outcome.snapshots.push(self.snapshot(part.train().number.end(), at, true));
+            }
+            self.schedule();
+        }
+        part.finish(&mut outcome, LedgerDelta::default());
+    }
+
+    /// Takes a snapshot that `part`'s batch carries, if the sensor runs.
+    fn snapshot_into(&mut self, part: Part) {
+        let mut outcome = SliceOutcome::default();
+        if self.card.mode.get() == Mode::Running {
+            let train = part.train();
+            outcome.snapshots.push(self.snapshot(train.number.end(), train.at, true));
+        }
+        part.finish(&mut outcome, LedgerDelta::default());
+    }
+
+    fn pause(&mut self, part: Part) {
+        self.snapshot_into(part);
+        self.held.begin_after(None);
+        self.card.mode.set(Mode::Paused);
+    }
+
+    fn reset(&mut self, part: Part, by: String) {
+        match self.card.mode.get() {
+            Mode::Running => {
+                self.state.reset();
+                self.schedule();
+                self.snapshot_into(part);
+                self.note("reset", String::new(), Some(by), None);
+            }
+            mode => {
+                self.reset_wanted = true;
+                part.finish(&mut SliceOutcome::default(), LedgerDelta::default());
+                if mode == Mode::Quarantined {
+                    self.handle.revive(by);
+                }
+            }
+        }
+    }
+
+    fn passivate(&mut self, part: Part) {
+        self.snapshot_into(part);
+        self.card.mode.set(Mode::Passive);
+        self.handle.stop();
+    }
+
+    fn resume_by(&mut self, by: String) {
+        match self.card.mode.get() {
+            Mode::Quarantined => self.handle.revive(by),
+            Mode::Paused => {
+                self.held.begin_after(self.seen);
+                self.come_back(Comeback::Resume { by });
+            }
+            Mode::Running | Mode::CatchingUp | Mode::BackingOff | Mode::Passive => {}
+        }
+    }
+
+    fn rewound(&mut self, committed: Option<BatchNumber>) {
+        self.seen = committed;
+        self.held.begin_after(committed);
+        match self.card.mode.get() {
+            Mode::Running | Mode::CatchingUp => {
+                self.state = SensorState::new();
+                self.come_back(Comeback::Rewind);
+            }
+            Mode::BackingOff | Mode::Paused | Mode::Quarantined | Mode::Passive => {}
+        }
+    }
+
+    /// Asks to be brought back from the store.
+    fn come_back(&mut self, why: Comeback) {
+        self.card.mode.set(Mode::CatchingUp);
+        self.coming_back.get_or_insert((Instant::now(), why));
+        self.ask();
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "one message a comeback, not a reading")]
+    fn ask(&self) {
+        if let Some(shard) = self.env.address.get() {
+            shard.do_send(Wanted(self.key));
+        }
+    }
+
+    fn snapshot_due(&self, at: BatchTime) -> bool {
+        let settings = &self.env.parts.settings;
+        let old = at.now.since(self.snapshot_at) >= settings.snapshot_interval.as_micros() as i64;
+        self.tail > 0 && (old || self.tail >= settings.snapshot_tail) && self.env.snapshots_allowed()
+    }
+
+    fn snapshot(&mut self, seq: Seq, at: BatchTime, complete: bool) -> Snapshot {
+        let state = core::encode(&self.state);
+        self.env.spend(state.len());
+        self.env.parts.metrics.snapshot(state.len());
+        self.tail = 0;
+        self.snapshot_at = at.now;
+        Snapshot { sensor: self.key, seq, state, deadline: self.state.next_deadline(), complete }
+    }
+
+    /// Makes sure that the timers know of the next deadline.
+    fn schedule(&self) {
+        let deadline = self.state.next_deadline();
+        self.card.deadline.set(deadline);
+        if let Some(deadline) = deadline
+            && self.card.scheduled.get().is_none_or(|scheduled| deadline < scheduled)
+        {
+            self.card.scheduled.set(Some(deadline));
+            self.env.timers.borrow_mut().schedule(self.key, deadline);
+        }
+    }
+
+    fn note(&self, reason: &str, detail: String, by: Option<String>, since: Option<Instant>) {
+        self.env.parts.journal.record(RestartRow {
+            time: self.env.parts.dispatcher.clock().now(),
+            actor: format!("sensor/{}", self.id),
+            reason: reason.to_owned(),
+            detail,
+            by,
+            took_us: since.and_then(|since| i64::try_from(since.elapsed().as_micros()).ok()),
+        });
+    }
+}
+
+impl Actor for SensorActor {
+    type Context = Context<Self>;
+}
+
+impl Supervised for SensorActor {
+    fn restarting(&mut self, _ctx: &mut Context<Self>) {
+        self.state = SensorState::new();
+        self.coming_back.get_or_insert((Instant::now(), Comeback::Restart));
+        if self.card.mode.get() == Mode::Running {
+            self.held.begin_after(self.seen);
+        }
+        match self.card.mode.get() {
+            Mode::Running | Mode::CatchingUp | Mode::Quarantined => self.card.mode.set(Mode::BackingOff),
+            Mode::BackingOff | Mode::Paused | Mode::Passive => {}
+        }
+    }
+}
+
+impl Supervise for SensorActor {
+    fn resume(&mut self, _ctx: &mut Context<Self>) {
+        match self.card.mode.get() {
+            Mode::Quarantined => {
+                self.held.begin_after(self.seen);
+                self.come_back(Comeback::Restart);
+            }
+            Mode::CatchingUp | Mode::BackingOff => self.come_back(Comeback::Restart),
+            Mode::Running | Mode::Paused | Mode::Passive => {}
+        }
+    }
+
+    fn quarantined(&mut self, _ctx: &mut Context<Self>) {
+        self.held.begin_after(None);
+        self.coming_back = None;
+        self.card.mode.set(Mode::Quarantined);
+        let crash = self.handle.last_crash().map_or_else(String::new, |crash| crash.to_string());
+        self.note("quarantine", crash, None, None);
+    }
+}
+

@@ -1,0 +1,179 @@
+//! Catching up: one way back for a panic, an admin's restart, a passivation, a pause, a start of the process and a rewind.
+//!
+//! The shard has waited until every batch numbered before has committed, has read snapshot and readings after it, and this is
+//! the batch in which the sensor comes back: everything before it has passed by, everything after it is live.
+//!
+//! Invariants:
+//! - What was processed before is only seen again; what it led to is stored already. What was stored unprocessed leaves its
+//!   windows and anomalies in this batch, together with a snapshot.
+//! - A reading that panics here is poison: flagged, put into dead letters, remembered as heard and never processed. The replay
+//!   begins anew without it. However many there are, one replay counts as one crash.
+
+use std::time::Instant;
+
+use super::{Comeback, SensorActor};
+use crate::actors::part::Part;
+use crate::actors::shard::env::Mode;
+use crate::actors::supervision::{Crash, contain};
+use crate::core::{self, Effects, SensorState, SnapshotError};
+use crate::domain::{
+    BatchNumber, BatchTime, DeadLetter, Flags, LedgerDelta, Reading, RejectReason, Seq, SourceName,
+};
+use crate::storage::{SliceOutcome, StoredReading, StoredSensor};
+
+/// What a replay made of the stored readings.
+struct Replayed {
+    state: SensorState,
+    /// Of the readings that had not been processed.
+    effects: Effects,
+    readings: usize,
+}
+
+impl SensorActor {
+    pub(super) fn restore(&mut self, part: Part, stored: &StoredSensor, as_of: Option<BatchNumber>) {
+        let mut outcome = SliceOutcome::default();
+        if self.card.mode.get() == Mode::CatchingUp {
+            self.catch_up(&part, stored, as_of, &mut outcome);
+        }
+        part.finish(&mut outcome, LedgerDelta::default());
+    }
+
+    fn catch_up(
+        &mut self,
+        part: &Part,
+        stored: &StoredSensor,
+        as_of: Option<BatchNumber>,
+        outcome: &mut SliceOutcome,
+    ) {
+        let train = part.train();
+        let Some(held) = self.held.after(as_of) else {
+            self.ask();
+            return;
+        };
+        // Held readings come after those that did not fit into this step.
+        let held = held.iter().filter(|_| !stored.more).map(|held| StoredReading {
+            seq: Seq::new(held.batch, held.reading.index),
+            at: held.at,
+            reading: Reading { flags: held.reading.flags.with(Flags::UNPROCESSED), ..held.reading },
+        });
+        let readings: Vec<StoredReading> = stored.tail.iter().copied().chain(held).collect();
+        let mut poison = Vec::new();
+        let replayed = loop {
+            let mut cursor = None;
+            match contain(|| self.replay(stored, &readings, &poison, &mut cursor)) {
+                Ok(Ok(replayed)) => break replayed,
+                Ok(Err(error)) => return self.rebuild(&error),
+                Err(crash) => match cursor {
+                    Some(index) => poison.push((index, crash)),
+                    None => {
+                        // Not the fault of a reading: the snapshot itself, or what is due before the first.
+                        self.handle.report_crash(crash);
+                        return self.ask();
+                    }
+                },
+            }
+        };
+        self.report_poison(&readings, &poison, &train.source, outcome);
+        self.state = replayed.state;
+        outcome.windows = replayed.effects.windows;
+        outcome.recompute = replayed.effects.recompute;
+        outcome.anomalies = replayed.effects.anomalies;
+        if stored.more {
+            let reached = readings.last().map_or(Seq::default(), |last| last.seq);
+            outcome.snapshots.push(self.snapshot(reached, train.at, false));
+            return self.ask();
+        }
+        self.run(train.at, train.number, replayed.readings, outcome);
+    }
+
+    fn run(&mut self, at: BatchTime, number: BatchNumber, replayed: usize, outcome: &mut SliceOutcome) {
+        if std::mem::take(&mut self.reset_wanted) {
+            self.state.reset();
+        }
+        self.held.begin_after(None);
+        self.card.mode.set(Mode::Running);
+        self.card.rebuild.set(false);
+        outcome.snapshots.push(self.snapshot(number.end(), at, true));
+        self.schedule();
+        self.env.parts.metrics.caught_up(replayed);
+        let (since, why) = self.coming_back.take().unwrap_or((Instant::now(), Comeback::Restart));
+        let (reason, detail, by) = why.describe(&self.handle.recent_events());
+        // A start of the process brings back every sensor; that is no event in the life of one.
+        if reason != "start" {
+            self.note(reason, detail, by, Some(since));
+        }
+    }
+
+    /// Sees the stored readings again. `cursor` is the one in hand.
+    fn replay(
+        &self,
+        stored: &StoredSensor,
+        readings: &[StoredReading],
+        poison: &[(usize, Crash)],
+        cursor: &mut Option<usize>,
+    ) -> Result<Replayed, SnapshotError> {
+        let config = |series| self.env.parts.catalog.config(series);
+        let (since, mut state) = match &stored.snapshot {
+            Some((seq, bytes)) if bytes.is_empty() => (*seq, SensorState::new()),
+            Some((seq, bytes)) => (*seq, core::decode(bytes, &config)?),
+            None => (Seq::default(), SensorState::new()),
+        };
+        if self.reset_wanted {
+            // What is to be forgotten need not be understood, and may be what made the sensor crash.
+            state.reset();
+        }
+        let mut kept = Effects::default();
+        let mut seen = Effects::default();
+        for (index, stored) in readings.iter().enumerate() {
+            *cursor = Some(index);
+            seen.clear();
+            let skip = self.reset_wanted
+                || stored.reading.flags.has(Flags::POISON)
+                || poison.iter().any(|(poisoned, _)| *poisoned == index);
+            if skip {
+                state.remember_only(&stored.reading, stored.at, &config, &mut seen);
+            } else {
+                state.observe(&stored.reading, stored.at, &config, &mut seen);
+            }
+            if stored.reading.flags.has(Flags::UNPROCESSED) && stored.seq > since {
+                kept.windows.append(&mut seen.windows);
+                kept.recompute.append(&mut seen.recompute);
+                kept.anomalies.append(&mut seen.anomalies);
+            }
+        }
+        *cursor = None;
+        Ok(Replayed { state, effects: kept, readings: readings.len() })
+    }
+
+    fn rebuild(&mut self, error: &SnapshotError) {
+        tracing::warn!(sensor = self.id.as_str(), %error, "a snapshot cannot be read, the state is rebuilt");
+        self.note("snapshot", format!("{error}; the state is rebuilt from stored readings"), None, None);
+        self.card.rebuild.set(true);
+        self.ask();
+    }
+
+    fn report_poison(
+        &self,
+        readings: &[StoredReading],
+        poison: &[(usize, Crash)],
+        source: &SourceName,
+        outcome: &mut SliceOutcome,
+    ) {
+        for (index, crash) in poison {
+            let reading = &readings[*index].reading;
+            let name = self.env.parts.dispatcher.registry().name(reading.series);
+            outcome.poison.push((reading.series, reading.time));
+            outcome.dead_letters.push(DeadLetter {
+                source: source.clone(),
+                position: String::new(),
+                sensor: Some(self.key),
+                payload: name.map_or_else(Vec::new, |name| name.canonical(reading)),
+                reason: RejectReason::Panic,
+                detail: format!("the sensor panicked on this stored reading, it stays stored: {crash}"),
+            });
+        }
+        if let Some((_, crash)) = poison.last() {
+            self.handle.report_crash(crash.clone());
+        }
+    }
+}

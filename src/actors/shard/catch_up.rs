@@ -1,0 +1,184 @@
+//! Bringing sensors back from the store, many at once.
+//!
+//! A load begins when every batch that came out of the queue before has committed; what it read is put into the queue as the
+//! shard's own work. One load at a time: what asks meanwhile is in the next.
+//!
+//! How it fails: a failed load is tried again for as long as it takes; the sensors' readings pass through meanwhile.
+
+use std::collections::VecDeque;
+
+use actix::prelude::*;
+use rustc_hash::FxHashSet;
+
+use super::env::Mode;
+use super::messages::Wanted;
+use super::{ShardSupervisor, ShardWork};
+use crate::actors::sensor::SensorWork;
+use crate::actors::storage::{progress, retry};
+use crate::domain::SensorKey;
+use crate::storage::{Loaded, Store, StoreError};
+
+/// Sensors brought back in one load.
+const LOAD_SENSORS: usize = 512;
+
+/// Stored readings that a state is rebuilt from when its snapshot cannot be read.
+const REBUILD_READINGS: usize = 10_000;
+
+#[derive(Default)]
+pub(super) struct CatchUp {
+    queue: VecDeque<SensorKey>,
+    queued: FxHashSet<SensorKey>,
+    loading: bool,
+    failures: u32,
+}
+
+impl CatchUp {
+    pub(super) fn want(&mut self, sensor: SensorKey) {
+        if self.queued.insert(sensor) {
+            self.queue.push_back(sensor);
+        }
+    }
+
+    pub(super) fn wanted(&self) -> usize {
+        self.queue.len()
+    }
+
+    fn take(&mut self, many: usize) -> Vec<SensorKey> {
+        let many = many.min(self.queue.len());
+        let taken: Vec<SensorKey> = self.queue.drain(..many).collect();
+        for sensor in &taken {
+            self.queued.remove(sensor);
+        }
+        taken
+    }
+}
+
+impl ShardSupervisor {
+    pub(super) fn pump(&mut self, ctx: &mut Context<Self>) {
+        if self.catch_up.loading {
+            return;
+        }
+        let sensors = self.catch_up.take(LOAD_SENSORS);
+        if sensors.is_empty() {
+            return;
+        }
+        self.catch_up.loading = true;
+        let (epoch, seen) = (self.epoch, self.seen);
+        let parts = self.env.parts.clone();
+        let rebuild: Vec<SensorKey> = sensors.iter().copied().filter(|key| self.must_rebuild(*key)).collect();
+        let pause = (self.catch_up.failures > 0).then(|| retry::pause(self.catch_up.failures - 1));
+        let wanted = sensors.clone();
+        let load = async move {
+            if let Some(pause) = pause {
+                tokio::time::sleep(pause).await;
+            }
+            if !progress::committed(parts.progress, epoch, seen).await {
+                return Ok(None);
+            }
+            load(parts.store.as_ref(), &wanted, &rebuild, parts.settings.load_readings).await.map(Some)
+        };
+        ctx.spawn(load.into_actor(self).map(move |loaded, shard, ctx| {
+            shard.catch_up.loading = false;
+            match loaded {
+                Ok(Some(loaded)) if shard.epoch == epoch => {
+                    shard.catch_up.failures = 0;
+                    let parts = &shard.env.parts;
+                    parts.dispatcher.dispatch_work(parts.shard, ShardWork::Restore(loaded));
+                }
+                // The epoch ended meanwhile: what is stored is read anew.
+                Ok(_) => sensors.into_iter().for_each(|sensor| shard.catch_up.want(sensor)),
+                Err(error) => {
+                    tracing::warn!(%error, sensors = sensors.len(), "sensors could not be loaded, trying again");
+                    shard.catch_up.failures += 1;
+                    sensors.into_iter().for_each(|sensor| shard.catch_up.want(sensor));
+                }
+            }
+            shard.pump(ctx);
+        }));
+    }
+
+    fn must_rebuild(&self, key: SensorKey) -> bool {
+        self.slots.get(&key).is_some_and(|slot| slot.card.rebuild.get())
+    }
+
+    /// What a start of the process has to bring back: who has stored readings after its snapshot, and who has a deadline.
+    pub(super) fn wake_who_is_behind(&mut self, ctx: &mut Context<Self>) {
+        let store = self.env.parts.store.clone();
+        let read = async move {
+            let mut attempt = 0;
+            loop {
+                match read_start(store.as_ref()).await {
+                    Ok(start) => return start,
+                    Err(error) => {
+                        tracing::warn!(%error, attempt, "who is behind could not be read, trying again");
+                        tokio::time::sleep(retry::pause(attempt)).await;
+                        attempt += 1;
+                    }
+                }
+            }
+        };
+        ctx.spawn(read.into_actor(self).map(|start, shard, ctx| {
+            let parts = &shard.env.parts;
+            let (registry, own) = (parts.dispatcher.registry().clone(), parts.shard);
+            let mine = |key: &SensorKey| registry.shard_of_key(*key) == Some(own);
+            for key in start.paused.into_iter().filter(mine) {
+                shard.paused.insert(key);
+                if shard.slots.contains_key(&key) {
+                    parts.dispatcher.dispatch_work(own, ShardWork::One(key, SensorWork::Pause));
+                }
+            }
+            for (key, deadline) in start.deadlines.into_iter().filter(|(key, _)| mine(key)) {
+                shard.env.timers.borrow_mut().schedule(key, deadline);
+            }
+            let at = shard.env.parts.dispatcher.tick();
+            for key in start.behind.into_iter().filter(mine) {
+                // A sensor whose readings came first is in memory already, and catches up by itself.
+                shard.slot(key, Mode::CatchingUp, at);
+            }
+            shard.pump(ctx);
+        }));
+    }
+}
+
+impl Handler<Wanted> for ShardSupervisor {
+    type Result = ();
+
+    fn handle(&mut self, Wanted(sensor): Wanted, ctx: &mut Context<Self>) {
+        self.catch_up.want(sensor);
+        // What is wanted at the same moment is loaded together.
+        if !self.catch_up.loading {
+            ctx.spawn(tokio::task::yield_now().into_actor(self).map(|(), shard, ctx| shard.pump(ctx)));
+        }
+    }
+}
+
+struct Start {
+    paused: Vec<SensorKey>,
+    deadlines: Vec<(SensorKey, crate::domain::ActiveTime)>,
+    behind: Vec<SensorKey>,
+}
+
+async fn read_start(store: &dyn Store) -> Result<Start, StoreError> {
+    Ok(Start {
+        paused: store.paused().await?,
+        deadlines: store.deadlines().await?,
+        behind: store.sensors_behind().await?,
+    })
+}
+
+async fn load(
+    store: &dyn Store,
+    sensors: &[SensorKey],
+    rebuild: &[SensorKey],
+    readings: usize,
+) -> Result<Loaded, StoreError> {
+    let plain: Vec<SensorKey> = sensors.iter().copied().filter(|key| !rebuild.contains(key)).collect();
+    let mut loaded = store.load_sensors(&plain, readings).await?;
+    for key in rebuild {
+        let recent = store.load_recent(*key, REBUILD_READINGS).await?;
+        // The earlier of two reads is what both have seen.
+        loaded.as_of = if plain.is_empty() { recent.as_of } else { loaded.as_of.min(recent.as_of) };
+        loaded.sensors.extend(recent.sensors);
+    }
+    Ok(loaded)
+}

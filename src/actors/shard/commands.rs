@@ -1,0 +1,50 @@
+//! Commands of an admin on one sensor.
+//!
+//! Invariant: what changes a sensor's state takes its place in the order like everything else.
+
+use actix::prelude::*;
+
+use super::env::Mode;
+use super::messages::{Command, CommandSensor, Find};
+use super::{ShardSupervisor, ShardWork};
+use crate::actors::sensor::{Resume, SensorActor, SensorWork};
+
+impl Handler<CommandSensor> for ShardSupervisor {
+    type Result = bool;
+
+    #[expect(clippy::disallowed_methods, reason = "one message a command")]
+    fn handle(&mut self, command: CommandSensor, _ctx: &mut Context<Self>) -> bool {
+        let CommandSensor { sensor, command, by, why } = command;
+        let at = self.env.parts.dispatcher.tick();
+        let in_memory = self.slots.contains_key(&sensor);
+        let env = self.env.clone();
+        let Some(slot) = self.slot(sensor, Mode::CatchingUp, at) else { return false };
+        match command {
+            // One that is not in memory comes back from the store right now: that is the restart.
+            Command::Restart if in_memory => slot.handle.restart(by, why),
+            Command::Restart => {}
+            Command::Resume => {
+                slot.address.do_send(Resume { by });
+                self.paused.remove(&sensor);
+            }
+            Command::Reset => {
+                let work = ShardWork::One(sensor, SensorWork::Reset { by });
+                env.parts.dispatcher.dispatch_work(env.parts.shard, work);
+            }
+            Command::Pause => {
+                let work = ShardWork::One(sensor, SensorWork::Pause);
+                env.parts.dispatcher.dispatch_work(env.parts.shard, work);
+            }
+        }
+        true
+    }
+}
+
+impl Handler<Find> for ShardSupervisor {
+    type Result = Option<Addr<SensorActor>>;
+
+    fn handle(&mut self, Find(sensor): Find, _ctx: &mut Context<Self>) -> Self::Result {
+        let at = self.env.parts.dispatcher.tick();
+        self.slot(sensor, Mode::CatchingUp, at).map(|slot| slot.address.clone())
+    }
+}

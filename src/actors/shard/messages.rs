@@ -1,0 +1,127 @@
+//! What a shard is told and asked.
+
+use actix::prelude::*;
+
+use crate::actors::batch::SliceGuard;
+use crate::actors::dispatcher::{Incoming, Rewind, ShardQueue};
+use crate::actors::sensor::SensorActor;
+use crate::actors::shard::env::Mode;
+use crate::actors::shard::{ShardSupervisor, ShardWork};
+use crate::domain::SensorKey;
+
+/// A shard's part of a batch.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Slice {
+    pub guard: SliceGuard,
+    pub readings: Vec<Incoming>,
+}
+
+/// Work of the shard at its place in the order.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Perform {
+    pub guard: SliceGuard,
+    pub work: ShardWork,
+}
+
+/// A sensor asks to be brought back from the store.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Wanted(pub SensorKey);
+
+impl Message for Rewind {
+    type Result = ();
+}
+
+/// A sensor's actor, brought into memory if it is not.
+#[derive(Message)]
+#[rtype(result = "Option<Addr<SensorActor>>")]
+pub struct Find(pub SensorKey);
+
+/// What an admin wants of one sensor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Command {
+    /// Throw the state away and come back from the store.
+    Restart,
+    /// Empty windows and detectors; history stays.
+    Reset,
+    /// Store, do not process.
+    Pause,
+    /// Out of pause or quarantine.
+    Resume,
+}
+
+impl Command {
+    pub const ALL: [Command; 4] = [Command::Restart, Command::Reset, Command::Pause, Command::Resume];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Command::Restart => "restart",
+            Command::Reset => "reset",
+            Command::Pause => "pause",
+            Command::Resume => "resume",
+        }
+    }
+}
+
+/// `false` where the shard does not know the sensor.
+#[derive(Message)]
+#[rtype(result = "bool")]
+pub struct CommandSensor {
+    pub sensor: SensorKey,
+    pub command: Command,
+    pub by: String,
+    pub why: String,
+}
+
+/// The modes of the sensors in memory.
+#[derive(Message)]
+#[rtype(result = "Vec<SensorStatus>")]
+pub struct ListSensors {
+    /// Only these; empty: all, up to `limit`.
+    pub sensors: Vec<SensorKey>,
+    pub limit: usize,
+}
+
+/// A sensor from its shard's point of view.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SensorStatus {
+    pub sensor: SensorKey,
+    pub mode: Mode,
+    pub mailbox: u32,
+    pub restarts: u32,
+    pub crashes: u32,
+}
+
+/// How many sensors are in each mode.
+#[derive(Message)]
+#[rtype(result = "ShardStatus")]
+pub struct Status;
+
+#[derive(Debug, Clone, PartialEq, Eq, MessageResponse)]
+pub struct ShardStatus {
+    pub shard: u16,
+    pub sensors: Vec<(Mode, usize)>,
+    /// Sensors that wait to be brought back.
+    pub wanted: usize,
+    pub timers: usize,
+}
+
+/// The queue into a shard; bounded by the permits that the trains carry.
+pub struct Queue(pub Addr<ShardSupervisor>);
+
+#[expect(clippy::disallowed_methods, reason = "a train carries its permit, and internal ones are few")]
+impl ShardQueue<ShardWork> for Queue {
+    fn slice(&self, guard: SliceGuard, readings: Vec<Incoming>) {
+        self.0.do_send(Slice { guard, readings });
+    }
+
+    fn work(&self, guard: SliceGuard, work: ShardWork) {
+        self.0.do_send(Perform { guard, work });
+    }
+
+    fn rewind(&self, rewind: Rewind) {
+        self.0.do_send(rewind);
+    }
+}

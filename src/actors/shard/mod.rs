@@ -1,0 +1,286 @@
+//! A shard: the sensors of one thread, and what they have in common.
+//!
+//! Invariants:
+//! - Slices come out of the queue in the order in which they commit, and each sensor gets its readings in that order.
+//! - A sensor that was never stored starts running; any other starts by catching up. So it makes no difference whether a
+//!   sensor was passive, or the process was killed.
+//! - Timers, passivation and everything else that the shard does by itself is numbered like a batch and done when it comes
+//!   out of the queue.
+//!
+//! How it fails: if the shard itself panics, the slice in its hands is lost, which breaks its train and rewinds the pipeline; its
+//! sensors leave memory and come back from the store.
+
+mod catch_up;
+mod commands;
+pub mod env;
+pub mod messages;
+mod sweep;
+pub mod timers;
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::prelude::*;
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use self::catch_up::CatchUp;
+use self::env::{Card, Mode, ShardEnv, ShardParts};
+use self::messages::{Perform, Slice};
+use super::batch::SliceGuard;
+use super::dispatcher::{Incoming, Rewind};
+use super::latest::LatestValue;
+use super::part::{Collector, Part, Readings};
+use super::sensor::{Act, Observe, Rewound, SensorActor, SensorWork};
+use super::supervision::{self, ActorPath, ActorSpec, Handle, Supervise};
+use crate::domain::{BatchNumber, BatchTime, SensorKey};
+use crate::storage::Loaded;
+
+/// A message carries at most this many readings, so that a mailbox never holds its thread for long.
+const MESSAGE_READINGS: usize = 256;
+
+/// What a shard does by itself, at its place in the order.
+pub enum ShardWork {
+    /// Deadlines of these sensors are due.
+    Advance(Vec<SensorKey>),
+    /// These sensors come back.
+    Restore(Loaded),
+    /// Those of these sensors that are still idle leave memory.
+    Passivate(Vec<SensorKey>),
+    /// Every running sensor takes a snapshot.
+    SnapshotAll,
+    One(SensorKey, SensorWork),
+}
+
+pub struct ShardSupervisor {
+    env: Rc<ShardEnv>,
+    slots: FxHashMap<SensorKey, Slot>,
+    /// Sensors that the slice in hand has readings for.
+    touched: Vec<SensorKey>,
+    paused: FxHashSet<SensorKey>,
+    catch_up: CatchUp,
+    epoch: u64,
+    /// Every ordinal of the epoch below it has come out of the queue, as far as it concerns this shard.
+    seen: u64,
+    ever_started: bool,
+}
+
+/// A sensor in memory.
+struct Slot {
+    address: Addr<SensorActor>,
+    handle: Arc<Handle>,
+    card: Rc<Card>,
+    /// Its readings of the slice in hand.
+    readings: Readings,
+}
+
+impl ShardSupervisor {
+    pub fn new(parts: ShardParts) -> Self {
+        Self {
+            env: ShardEnv::new(parts),
+            slots: FxHashMap::default(),
+            touched: Vec::new(),
+            paused: FxHashSet::default(),
+            catch_up: CatchUp::default(),
+            epoch: 1,
+            seen: 0,
+            ever_started: false,
+        }
+    }
+
+    fn distribute(&mut self, guard: SliceGuard, readings: &[Incoming]) {
+        let env = self.env.clone();
+        let train = guard.train();
+        let (number, at) = (train.number, train.at);
+        self.seen = train.ordinal + 1;
+        let collector = Collector::new(guard, readings.len(), env.parts.dispatcher.registry().clone());
+        env.parts.latest.offer(
+            env.parts.shard,
+            readings.iter().map(|incoming| {
+                let reading = &incoming.reading;
+                let value =
+                    LatestValue { sensor: incoming.sensor, time: reading.time, value: reading.value };
+                (reading.series, value)
+            }),
+        );
+        for incoming in readings {
+            let mode = if incoming.fresh { Mode::Running } else { Mode::CatchingUp };
+            let Some(slot) = self.slot(incoming.sensor, mode, at) else { continue };
+            let first = slot.readings.is_empty();
+            slot.readings.push(incoming.reading);
+            if slot.readings.len() == MESSAGE_READINGS {
+                slot.observe(incoming.sensor, number, &collector);
+            }
+            if first {
+                self.touched.push(incoming.sensor);
+            }
+        }
+        for key in self.touched.drain(..) {
+            if let Some(slot) = self.slots.get_mut(&key)
+                && !slot.readings.is_empty()
+            {
+                slot.observe(key, number, &collector);
+            }
+        }
+    }
+
+    fn perform(&mut self, guard: SliceGuard, work: ShardWork) {
+        let train = guard.train();
+        let (number, at) = (train.number, train.at);
+        self.seen = train.ordinal + 1;
+        let collector = Collector::new(guard, 0, self.env.parts.dispatcher.registry().clone());
+        match work {
+            ShardWork::Advance(sensors) => {
+                for key in sensors {
+                    self.act(key, number, &collector, SensorWork::Advance);
+                }
+            }
+            ShardWork::Restore(loaded) => {
+                let as_of = loaded.as_of;
+                for stored in loaded.sensors {
+                    self.act(stored.sensor, number, &collector, SensorWork::Restore(Box::new(stored), as_of));
+                }
+            }
+            ShardWork::Passivate(sensors) => {
+                for key in sensors.into_iter().filter(|key| self.is_idle(*key, at)).collect::<Vec<_>>() {
+                    self.act(key, number, &collector, SensorWork::Passivate);
+                    self.slots.remove(&key);
+                }
+            }
+            ShardWork::SnapshotAll => {
+                for key in self.slots.keys().copied().collect::<Vec<_>>() {
+                    self.act(key, number, &collector, SensorWork::Snapshot);
+                }
+            }
+            ShardWork::One(key, work) => {
+                if matches!(work, SensorWork::Pause) {
+                    self.paused.insert(key);
+                }
+                if self.slot(key, Mode::CatchingUp, at).is_some() {
+                    self.act(key, number, &collector, work);
+                }
+            }
+        }
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "bounded by the shard's own work, one message a sensor")]
+    fn act(
+        &mut self,
+        key: SensorKey,
+        number: BatchNumber,
+        collector: &Arc<Collector>,
+        work: SensorWork,
+    ) {
+        if let Some(slot) = self.slots.get_mut(&key) {
+            slot.card.last_batch.set(number);
+            slot.card.queued.set(slot.card.queued.get() + 1);
+            let part = Part::new(collector, key, Readings::new());
+            slot.address.do_send(Act { part, work });
+        }
+    }
+
+    /// The sensor's slot; started in `mode` if it is not in memory.
+    fn slot(&mut self, key: SensorKey, mode: Mode, at: BatchTime) -> Option<&mut Slot> {
+        if !self.slots.contains_key(&key) {
+            let mode = if self.paused.contains(&key) { Mode::Paused } else { mode };
+            let slot = Slot::start(&self.env, key, mode, at)?;
+            self.slots.insert(key, slot);
+        }
+        self.slots.get_mut(&key)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "one message a sensor and rewind")]
+    fn rewind(&mut self, rewind: Rewind) {
+        self.epoch = rewind.epoch;
+        self.seen = 0;
+        let touched = |slot: &&Slot| {
+            Some(slot.card.last_batch.get()) > rewind.committed || slot.card.mode.get() != Mode::Running
+        };
+        for slot in self.slots.values().filter(touched) {
+            slot.address.do_send(Rewound { committed: rewind.committed });
+        }
+    }
+}
+
+impl Slot {
+    fn start(env: &Rc<ShardEnv>, key: SensorKey, mode: Mode, at: BatchTime) -> Option<Self> {
+        let info = env.parts.dispatcher.registry().sensor_id(key)?;
+        let path = ActorPath::new(format!("sensor/{info}"));
+        let spec = ActorSpec::new(path)
+            .policy(env.parts.settings.policy.clone())
+            .observer(env.parts.observer.clone());
+        let card = Card::new(mode, at.active);
+        let (address, handle) = supervision::start(spec, |_, handle| {
+            SensorActor::new(key, info, env.clone(), card.clone(), handle.clone(), at.now)
+        });
+        Some(Self { address, handle, card, readings: Readings::new() })
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the readings' train carries its permit")]
+    fn observe(&mut self, key: SensorKey, number: BatchNumber, collector: &Arc<Collector>) {
+        self.card.last_batch.set(number);
+        self.card.queued.set(self.card.queued.get() + 1);
+        let readings = std::mem::take(&mut self.readings);
+        self.address.do_send(Observe(Part::new(collector, key, readings)));
+    }
+}
+
+impl Actor for ShardSupervisor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        // Set once; a restart keeps the address.
+        let _ = self.env.address.set(ctx.address());
+    }
+}
+
+impl Supervised for ShardSupervisor {
+    fn restarting(&mut self, _ctx: &mut Context<Self>) {
+        self.slots.clear();
+        self.touched.clear();
+        self.catch_up = CatchUp::default();
+        self.env.timers.borrow_mut().clear();
+    }
+}
+
+impl Supervise for ShardSupervisor {
+    fn resume(&mut self, ctx: &mut Context<Self>) {
+        if std::mem::replace(&mut self.ever_started, true) {
+            // What the lost sensors had seen and not stored must be sent again.
+            self.env.parts.dispatcher.report_broken(self.epoch);
+        }
+        self.wake_who_is_behind(ctx);
+        let mut last = tokio::time::Instant::now();
+        ctx.run_interval(Duration::from_millis(250), move |shard, ctx| {
+            let elapsed = last.elapsed();
+            last = tokio::time::Instant::now();
+            shard.sweep(elapsed, ctx);
+        });
+    }
+}
+
+impl Handler<Slice> for ShardSupervisor {
+    type Result = ();
+
+    fn handle(&mut self, Slice { guard, readings }: Slice, ctx: &mut Context<Self>) {
+        self.distribute(guard, &readings);
+        // A mailbox is drained until it is empty: let the sensors work before the next slice.
+        ctx.wait(tokio::task::yield_now().into_actor(self));
+    }
+}
+
+impl Handler<Perform> for ShardSupervisor {
+    type Result = ();
+
+    fn handle(&mut self, Perform { guard, work }: Perform, _ctx: &mut Context<Self>) {
+        self.perform(guard, work);
+    }
+}
+
+impl Handler<Rewind> for ShardSupervisor {
+    type Result = ();
+
+    fn handle(&mut self, rewind: Rewind, _ctx: &mut Context<Self>) {
+        self.rewind(rewind);
+    }
+}

@@ -1,0 +1,94 @@
+//! Maintenance: what is past its age goes.
+//!
+//! How it fails: a failed run is logged and the next one does its work.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::prelude::*;
+
+use crate::actors::supervision::Supervise;
+use crate::clock::Clock;
+use crate::domain::{Micros, Timestamp};
+use crate::storage::Store;
+use crate::storage::history::Expiry;
+
+/// How old each kind of row may get; `None` keeps it for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    pub readings: Option<Duration>,
+    pub dead_letters: Option<Duration>,
+    pub restarts: Option<Duration>,
+    /// Times of batches: needed while a reading of them may be replayed.
+    pub batches: Option<Duration>,
+    pub idempotency_keys: Option<Duration>,
+}
+
+impl Retention {
+    pub fn at(&self, now: Timestamp) -> Expiry {
+        let before = |age: Option<Duration>| {
+            let age = Micros::try_from(age?.as_micros()).unwrap_or(Micros::MAX);
+            Some(now.saturating_sub(age))
+        };
+        Expiry {
+            readings_before: before(self.readings),
+            dead_letters_before: before(self.dead_letters),
+            restarts_before: before(self.restarts),
+            batches_before: before(self.batches),
+            idempotency_before: before(self.idempotency_keys),
+        }
+    }
+}
+
+pub struct Maintenance {
+    pub store: Arc<dyn Store>,
+    pub clock: Arc<dyn Clock>,
+    pub retention: Retention,
+    pub every: Duration,
+}
+
+impl Maintenance {
+    fn expire(&self, ctx: &mut Context<Self>) {
+        let (store, limits) = (self.store.clone(), self.retention.at(self.clock.now()));
+        let run = async move {
+            match store.expire(&limits).await {
+                Ok(0) => {}
+                Ok(rows) => tracing::info!(rows, "expired rows were deleted"),
+                Err(error) => tracing::warn!(%error, "expired rows could not be deleted"),
+            }
+        };
+        ctx.spawn(run.into_actor(self));
+    }
+}
+
+impl Actor for Maintenance {
+    type Context = Context<Self>;
+}
+
+impl Supervised for Maintenance {}
+
+impl Supervise for Maintenance {
+    fn resume(&mut self, ctx: &mut Context<Self>) {
+        ctx.run_interval(self.every, |maintenance, ctx| maintenance.expire(ctx));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_age_becomes_a_time() {
+        let none = Retention {
+            readings: None,
+            dead_letters: None,
+            restarts: None,
+            batches: None,
+            idempotency_keys: None,
+        };
+        assert_eq!(none.at(Timestamp(0)), Expiry::default());
+        let day = Retention { readings: Some(Duration::from_secs(86_400)), ..none };
+        let at = Timestamp::from_seconds(100_000);
+        assert_eq!(day.at(at).readings_before, Some(Timestamp::from_seconds(13_600)));
+    }
+}
