@@ -6,4 +6,5 @@ pub mod core;
 pub mod decode;
 pub mod domain;
 pub mod metrics;
+pub mod simulate;
 pub mod storage;
