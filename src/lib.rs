@@ -6,5 +6,6 @@ pub mod core;
 pub mod decode;
 pub mod domain;
 pub mod metrics;
+pub mod machine;
 pub mod simulate;
 pub mod storage;
