@@ -131,6 +131,16 @@ fn drift_moves_away_and_comes_back() {
 }
 
 #[test]
+fn the_first_episode_comes_within_a_minute() {
+    let readings = suffering_from(Fault::Drift);
+    let first = readings
+        .iter()
+        .find(|reading| reading.labels.has(Fault::Drift))
+        .unwrap();
+    assert!((10_000_000..=60_000_000).contains(&first.due.since(START)));
+}
+
+#[test]
 fn stuck_repeats_the_last_value_at_new_times() {
     for pair in suffering_from(Fault::Stuck).windows(2) {
         if pair[1].labels.has(Fault::Stuck) {

@@ -150,6 +150,51 @@ fn the_other_fields_are_refused_by_name() {
 }
 
 #[test]
+fn lengths_are_accepted_up_to_their_limit() {
+    let text = |length: usize| format!("{:?}", "x".repeat(length));
+    let limits = [
+        ("unit", MAX_UNIT_BYTES, "".to_owned(), "".to_owned()),
+        ("tags", MAX_TAG_BYTES, "{\"a\":".to_owned(), "}".to_owned()),
+        ("tags", MAX_TAG_BYTES, "{".to_owned(), ":1}".to_owned()),
+    ];
+    for (field, limit, before, after) in limits {
+        let json = |length| format!("{before}{}{after}", text(length));
+        assert_eq!(decoded(with(field, &json(limit))).0.len(), 1, "{field}");
+        let sentence = refused(with(field, &json(limit + 1)));
+        assert!(sentence.starts_with(&format!("0: `{field}` ")), "{sentence}");
+    }
+    let tags: Vec<String> = (0..MAX_TAGS)
+        .map(|n| format!("\"t{n}\":null,\"u{n}\":1"))
+        .collect();
+    assert_eq!(
+        decoded(with("tags", &format!("{{{}}}", tags.join(",")))).0.len(),
+        1
+    );
+}
+
+#[test]
+fn one_item_too_many_is_too_many() {
+    let items = |count| format!("[{}]", vec![with("value", "1"); count].join(","));
+    let mapping = JsonMapping {
+        max_items: 3,
+        ..strict()
+    };
+    for (count, readings) in [(3, 3), (4, 0)] {
+        let payload = items(count);
+        let mut found = Found::default();
+        decode_json(payload.as_bytes(), &mapping, &mut found);
+        assert_eq!(found.drafts.len(), readings);
+        assert!(
+            found
+                .refusals
+                .iter()
+                .all(|refusal| refusal.kind == RejectReason::LimitReached)
+        );
+        assert_eq!(found.refusals.len(), usize::from(readings == 0));
+    }
+}
+
+#[test]
 fn times_far_away_are_decoded_and_left_to_the_range_check() {
     for (json, shown) in [
         ("0", "1970-01-01T00:00:00Z"),

@@ -11,7 +11,8 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use sensorhive::decode::{
-    Draft, JsonMapping, MAX_FLAT_METRICS, RawTags, Refusal, Sink, decode_json, encode_canonical,
+    Draft, JsonMapping, MAX_FLAT_METRICS, MAX_TAG_BYTES, MAX_TAGS, MAX_UNIT_BYTES, RawTags, Refusal, Sink,
+    decode_json, encode_canonical,
 };
 use sensorhive::domain::{MetricName, Quality, RejectReason, SensorId, Timestamp};
 use serde_json::{Value, json};
