@@ -5,5 +5,7 @@ pub mod clock;
 pub mod core;
 pub mod decode;
 pub mod domain;
+pub mod machine;
 pub mod metrics;
+pub mod simulate;
 pub mod storage;

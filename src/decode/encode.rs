@@ -1,7 +1,7 @@
 //! A reading as canonical JSON, for dead letters and simulated devices.
 //!
-//! Invariants: what is encoded decodes to the same reading, bit by bit. A value that is not finite, which JSON cannot
-//! carry, becomes text (`"NaN"`), which the decoder refuses by name.
+//! Invariants: what is encoded decodes to the same reading, bit by bit, in the years 1 to 9999. A value that is not
+//! finite, which JSON cannot carry, becomes text (`"NaN"`), which the decoder refuses by name.
 
 use std::io::Write;
 
