@@ -88,9 +88,17 @@ impl Default for Metrics {
         }
         let latencies = || Histogram::new(exponential_buckets(0.001, 2.0, 16));
         Self {
-            readings: register!("readings", "Readings by source and what became of them", Family::default()),
+            readings: register!(
+                "readings",
+                "Readings by source and what became of them",
+                Family::default()
+            ),
             batches: register!("batches", "Batches committed", Counter::default()),
-            undelivered: register!("batches_undelivered", "Batches given up and sent again", Counter::default()),
+            undelivered: register!(
+                "batches_undelivered",
+                "Batches given up and sent again",
+                Counter::default()
+            ),
             commits: register!("commits", "Transactions committed", Counter::default()),
             commit_seconds: register!("commit", "Time a transaction took", Unit::Seconds, latencies()),
             latency_seconds: register!(
@@ -104,18 +112,55 @@ impl Default for Metrics {
                 "Readings a transaction",
                 Histogram::new(exponential_buckets(1.0, 4.0, 10))
             ),
-            store_errors: register!("store_errors", "Failures of the store by class", Family::default()),
-            store_failing: register!("store_failing", "1 while the store does not commit", Gauge::default()),
+            store_errors: register!(
+                "store_errors",
+                "Failures of the store by class",
+                Family::default()
+            ),
+            store_failing: register!(
+                "store_failing",
+                "1 while the store does not commit",
+                Gauge::default()
+            ),
             failing_because: Mutex::new(None),
-            rewinds: register!("rewinds", "Times the pipeline began anew from the store", Counter::default()),
-            restarts: register!("actor_restarts", "Actors put back to work by kind", Family::default()),
+            rewinds: register!(
+                "rewinds",
+                "Times the pipeline began anew from the store",
+                Counter::default()
+            ),
+            restarts: register!(
+                "actor_restarts",
+                "Actors put back to work by kind",
+                Family::default()
+            ),
             crashes: register!("actor_crashes", "Panics of actors by kind", Family::default()),
             sensors: register!("sensors", "Sensor actors by shard and mode", Family::default()),
-            waiting: register!("batches_waiting", "Batches that wait for their commit", Gauge::default()),
-            snapshot_bytes: register!("snapshot", "Bytes of snapshots taken", Unit::Bytes, Counter::default()),
-            caught_up: register!("sensors_caught_up", "Sensors brought back from the store", Counter::default()),
-            replayed: register!("readings_replayed", "Stored readings seen again by a catch-up", Counter::default()),
-            requests: register!("http_requests", "HTTP requests by route and status", Family::default()),
+            waiting: register!(
+                "batches_waiting",
+                "Batches that wait for their commit",
+                Gauge::default()
+            ),
+            snapshot_bytes: register!(
+                "snapshot",
+                "Bytes of snapshots taken",
+                Unit::Bytes,
+                Counter::default()
+            ),
+            caught_up: register!(
+                "sensors_caught_up",
+                "Sensors brought back from the store",
+                Counter::default()
+            ),
+            replayed: register!(
+                "readings_replayed",
+                "Stored readings seen again by a catch-up",
+                Counter::default()
+            ),
+            requests: register!(
+                "http_requests",
+                "HTTP requests by route and status",
+                Family::default()
+            ),
             registry,
         }
     }
@@ -142,7 +187,10 @@ impl Metrics {
         ];
         for (fate, count) in fates {
             if count > 0 {
-                let label = Fate { source: source.to_string(), fate };
+                let label = Fate {
+                    source: source.to_string(),
+                    fate,
+                };
                 self.readings.get_or_create(&label).inc_by(count);
             }
         }
@@ -169,7 +217,11 @@ impl Metrics {
     }
 
     pub fn store_error(&self, class: ErrorClass) {
-        self.store_errors.get_or_create(&Class { class: class.as_str() }).inc();
+        self.store_errors
+            .get_or_create(&Class {
+                class: class.as_str(),
+            })
+            .inc();
     }
 
     /// Why the store does not commit; `None` when it does again.
@@ -199,7 +251,9 @@ impl Metrics {
     }
 
     pub fn set_sensors(&self, shard: u16, mode: &'static str, count: usize) {
-        self.sensors.get_or_create(&Shard { shard, mode }).set(count as i64);
+        self.sensors
+            .get_or_create(&Shard { shard, mode })
+            .set(count as i64);
     }
 
     pub fn snapshot(&self, bytes: usize) {
@@ -212,7 +266,13 @@ impl Metrics {
     }
 
     pub fn request(&self, route: String, method: String, status: u16) {
-        self.requests.get_or_create(&Request { route, method, status }).inc();
+        self.requests
+            .get_or_create(&Request {
+                route,
+                method,
+                status,
+            })
+            .inc();
     }
 }
 
@@ -224,10 +284,20 @@ mod tests {
     fn the_page_follows_the_conventions() {
         let metrics = Metrics::default();
         let source = SourceName::parse("http").unwrap();
-        metrics.ledger(&source, &LedgerDelta { received: 3, stored: 3, ..Default::default() });
+        metrics.ledger(
+            &source,
+            &LedgerDelta {
+                received: 3,
+                stored: 3,
+                ..Default::default()
+            },
+        );
         metrics.committed(Duration::from_millis(3), 2, 3);
         let page = metrics.render();
-        assert!(page.contains("sensorhive_readings_total{source=\"http\",fate=\"stored\"} 3\n"), "{page}");
+        assert!(
+            page.contains("sensorhive_readings_total{source=\"http\",fate=\"stored\"} 3\n"),
+            "{page}"
+        );
         assert!(page.contains("sensorhive_commit_seconds_count 1\n"), "{page}");
         assert!(page.ends_with("# EOF\n"), "{page}");
     }

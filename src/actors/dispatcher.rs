@@ -182,7 +182,10 @@ impl<W> Dispatcher<W> {
     /// Somebody has lost what he had seen of `epoch`.
     pub fn report_broken(&self, epoch: u64) {
         if let Some(rails) = self.rails.get() {
-            rails.terminus.arrive(Arrival::Broken { epoch, ordinal: u64::MAX });
+            rails.terminus.arrive(Arrival::Broken {
+                epoch,
+                ordinal: u64::MAX,
+            });
         }
     }
 

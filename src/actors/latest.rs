@@ -42,7 +42,12 @@ impl Latest {
     pub fn all(&self, limit: usize) -> Vec<(SeriesId, LatestValue)> {
         let mut all = Vec::new();
         for map in &self.0 {
-            all.extend(map.lock().iter().take(limit).map(|(series, value)| (*series, *value)));
+            all.extend(
+                map.lock()
+                    .iter()
+                    .take(limit)
+                    .map(|(series, value)| (*series, *value)),
+            );
         }
         all
     }
@@ -50,9 +55,15 @@ impl Latest {
     /// The value with the newest event time of all.
     pub fn newest(&self) -> Option<(SeriesId, LatestValue)> {
         let newest_of = |map: &Mutex<FxHashMap<SeriesId, LatestValue>>| {
-            map.lock().iter().max_by_key(|(_, value)| value.time).map(|(series, value)| (*series, *value))
+            map.lock()
+                .iter()
+                .max_by_key(|(_, value)| value.time)
+                .map(|(series, value)| (*series, *value))
         };
-        self.0.iter().filter_map(newest_of).max_by_key(|(_, value)| value.time)
+        self.0
+            .iter()
+            .filter_map(newest_of)
+            .max_by_key(|(_, value)| value.time)
     }
 }
 
@@ -61,7 +72,14 @@ mod tests {
     use super::*;
 
     fn value(time: i64, value: f64) -> (SeriesId, LatestValue) {
-        (SeriesId(1), LatestValue { sensor: SensorKey(1), time: Timestamp(time), value })
+        (
+            SeriesId(1),
+            LatestValue {
+                sensor: SensorKey(1),
+                time: Timestamp(time),
+                value,
+            },
+        )
     }
 
     #[test]

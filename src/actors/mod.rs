@@ -2,6 +2,7 @@
 
 pub mod batch;
 pub mod dispatcher;
+pub mod ingest;
 pub mod journal;
 pub mod latest;
 pub mod part;

@@ -342,6 +342,10 @@ impl Registry {
         names.info(*names.by_id.get(id)?)
     }
 
+    pub fn sensor_key(&self, id: &str) -> Option<SensorKey> {
+        self.names.read().by_id.get(id).copied()
+    }
+
     pub fn sensor_id(&self, key: SensorKey) -> Option<SensorId> {
         Some(self.names.read().sensors.get(&key)?.id.clone())
     }

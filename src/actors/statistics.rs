@@ -48,8 +48,17 @@ pub struct Summary {
 impl Statistics {
     /// `total` readings are stored already.
     pub fn new(total: u64) -> Self {
-        let slot = Slot { second: i64::MIN, events: 0, rejected: 0, latencies: [0; CLASSES] };
-        Self(Mutex::new(Inner { total, slots: [slot; SLOTS], heard: FxHashMap::default() }))
+        let slot = Slot {
+            second: i64::MIN,
+            events: 0,
+            rejected: 0,
+            latencies: [0; CLASSES],
+        };
+        Self(Mutex::new(Inner {
+            total,
+            slots: [slot; SLOTS],
+            heard: FxHashMap::default(),
+        }))
     }
 
     /// A batch has committed.
@@ -79,16 +88,31 @@ impl Statistics {
         inner.heard.retain(|_, at| now.since(*at) < 60 * SECOND);
         let second = now.0.div_euclid(SECOND);
         let within = |seconds: i64| move |slot: &&Slot| (second - seconds..second).contains(&slot.second);
-        let last_ten: u64 = inner.slots.iter().filter(within(10)).map(|slot| slot.events).sum();
-        let minute = || inner.slots.iter().filter(|slot| second - slot.second < SLOTS as i64);
-        let (events, rejected) =
-            minute().fold((0, 0), |(events, rejected), slot| (events + slot.events, rejected + slot.rejected));
+        let last_ten: u64 = inner
+            .slots
+            .iter()
+            .filter(within(10))
+            .map(|slot| slot.events)
+            .sum();
+        let minute = || {
+            inner
+                .slots
+                .iter()
+                .filter(|slot| second - slot.second < SLOTS as i64)
+        };
+        let (events, rejected) = minute().fold((0, 0), |(events, rejected), slot| {
+            (events + slot.events, rejected + slot.rejected)
+        });
         Summary {
             total_events: inner.total,
             events_per_second: last_ten as f64 / 10.0,
             active_sources: inner.heard.len(),
             processing_latency_ms: median(minute()),
-            error_rate: if rejected == 0 { 0.0 } else { 100.0 * rejected as f64 / (events + rejected) as f64 },
+            error_rate: if rejected == 0 {
+                0.0
+            } else {
+                100.0 * rejected as f64 / (events + rejected) as f64
+            },
         }
     }
 }
@@ -98,7 +122,12 @@ impl Inner {
         let second = now.0.div_euclid(SECOND);
         let slot = &mut self.slots[second.rem_euclid(SLOTS as i64) as usize];
         if slot.second != second {
-            *slot = Slot { second, events: 0, rejected: 0, latencies: [0; CLASSES] };
+            *slot = Slot {
+                second,
+                events: 0,
+                rejected: 0,
+                latencies: [0; CLASSES],
+            };
         }
         slot
     }

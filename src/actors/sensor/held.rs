@@ -24,7 +24,11 @@ pub struct HeldReading {
 
 impl Held {
     pub fn new(limit: usize) -> Self {
-        Self { limit, readings: Vec::new(), lost: None }
+        Self {
+            limit,
+            readings: Vec::new(),
+            lost: None,
+        }
     }
 
     pub fn push(&mut self, batch: BatchNumber, at: BatchTime, readings: &[Reading]) {
@@ -33,7 +37,11 @@ impl Held {
             self.lost = Some(batch);
             return;
         }
-        self.readings.extend(readings.iter().map(|reading| HeldReading { batch, at, reading: *reading }));
+        self.readings.extend(readings.iter().map(|reading| HeldReading {
+            batch,
+            at,
+            reading: *reading,
+        }));
     }
 
     /// Begins anew with whatever comes after `last`.
@@ -47,7 +55,13 @@ impl Held {
         if self.lost > as_of {
             return None;
         }
-        Some(self.readings.iter().filter(|held| Some(held.batch) > as_of).copied().collect())
+        Some(
+            self.readings
+                .iter()
+                .filter(|held| Some(held.batch) > as_of)
+                .copied()
+                .collect(),
+        )
     }
 }
 
@@ -56,10 +70,19 @@ mod tests {
     use super::*;
     use crate::domain::{ActiveTime, Flags, SeriesId, Timestamp};
 
-    const AT: BatchTime = BatchTime { now: Timestamp(0), active: ActiveTime(0) };
+    const AT: BatchTime = BatchTime {
+        now: Timestamp(0),
+        active: ActiveTime(0),
+    };
 
     fn reading(index: u32) -> Reading {
-        Reading { series: SeriesId(1), time: Timestamp(0), value: 0.0, index, flags: Flags::NONE }
+        Reading {
+            series: SeriesId(1),
+            time: Timestamp(0),
+            value: 0.0,
+            index,
+            flags: Flags::NONE,
+        }
     }
 
     fn batches(held: &Held, as_of: Option<u64>) -> Option<Vec<u64>> {

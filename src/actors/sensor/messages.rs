@@ -30,7 +30,9 @@ pub enum SensorWork {
     Restore(Box<StoredSensor>, Option<BatchNumber>),
     Pause,
     /// Empty windows and detectors; history stays.
-    Reset { by: String },
+    Reset {
+        by: String,
+    },
     /// Take a snapshot and leave memory.
     Passivate,
     /// Take a snapshot.
@@ -150,11 +152,15 @@ impl Comeback {
             Comeback::Resume { by } => ("resume", String::new(), Some(by.clone())),
             Comeback::Restart => {
                 let told = events.iter().rev().find_map(|event| match &event.kind {
-                    EventKind::Restarted { reason: ExitReason::Admin { by, why }, .. } => {
-                        Some(("admin", why.clone(), Some(by.clone())))
-                    }
+                    EventKind::Restarted {
+                        reason: ExitReason::Admin { by, why },
+                        ..
+                    } => Some(("admin", why.clone(), Some(by.clone()))),
                     EventKind::Revived { by } => Some(("revive", String::new(), Some(by.clone()))),
-                    EventKind::Restarted { reason: ExitReason::Panicked(crash), .. }
+                    EventKind::Restarted {
+                        reason: ExitReason::Panicked(crash),
+                        ..
+                    }
                     | EventKind::Crashed { crash, .. }
                     | EventKind::Contained { crash } => Some(("panic", crash.to_string(), None)),
                     _ => None,

@@ -28,7 +28,9 @@ use super::shard::env::{Card, Mode, ShardEnv, first_snapshot_at};
 use super::shard::messages::Wanted;
 use super::supervision::{Handle, Supervise};
 use crate::core::{self, SensorState, Verdict};
-use crate::domain::{BatchNumber, BatchTime, Flags, LedgerDelta, RejectReason, SensorId, SensorKey, Seq, Timestamp};
+use crate::domain::{
+    BatchNumber, BatchTime, Flags, LedgerDelta, RejectReason, SensorId, SensorKey, Seq, Timestamp,
+};
 use crate::storage::history::RestartRow;
 use crate::storage::{Row, SliceOutcome, Snapshot};
 
@@ -106,7 +108,10 @@ impl SensorActor {
                     if late {
                         reading.flags = reading.flags.with(Flags::LATE);
                     }
-                    scratch.outcome.rows.push(Row { sensor: self.key, reading });
+                    scratch.outcome.rows.push(Row {
+                        sensor: self.key,
+                        reading,
+                    });
                 }
                 Verdict::Duplicate => ledger.duplicate += 1,
                 Verdict::Conflict { stored } => {
@@ -150,7 +155,9 @@ impl SensorActor {
                 outcome.windows = effects.windows;
                 outcome.recompute = effects.recompute;
                 outcome.anomalies = effects.anomalies;
-                outcome.snapshots.push(self.snapshot(part.train().number.end(), at, true));
+                outcome
+                    .snapshots
+                    .push(self.snapshot(part.train().number.end(), at, true));
             }
             self.schedule();
         }
@@ -162,7 +169,9 @@ impl SensorActor {
         let mut outcome = SliceOutcome::default();
         if self.card.mode.get() == Mode::Running {
             let train = part.train();
-            outcome.snapshots.push(self.snapshot(train.number.end(), train.at, true));
+            outcome
+                .snapshots
+                .push(self.snapshot(train.number.end(), train.at, true));
         }
         part.finish(&mut outcome, LedgerDelta::default());
     }
@@ -246,7 +255,13 @@ impl SensorActor {
         self.env.parts.metrics.snapshot(state.len());
         self.tail = 0;
         self.snapshot_at = at.now;
-        Snapshot { sensor: self.key, seq, state, deadline: self.state.next_deadline(), complete }
+        Snapshot {
+            sensor: self.key,
+            seq,
+            state,
+            deadline: self.state.next_deadline(),
+            complete,
+        }
     }
 
     /// Makes sure that the timers know of the next deadline.
@@ -254,7 +269,11 @@ impl SensorActor {
         let deadline = self.state.next_deadline();
         self.card.deadline.set(deadline);
         if let Some(deadline) = deadline
-            && self.card.scheduled.get().is_none_or(|scheduled| deadline < scheduled)
+            && self
+                .card
+                .scheduled
+                .get()
+                .is_none_or(|scheduled| deadline < scheduled)
         {
             self.card.scheduled.set(Some(deadline));
             self.env.timers.borrow_mut().schedule(self.key, deadline);
@@ -280,7 +299,8 @@ impl Actor for SensorActor {
 impl Supervised for SensorActor {
     fn restarting(&mut self, _ctx: &mut Context<Self>) {
         self.state = SensorState::new();
-        self.coming_back.get_or_insert((Instant::now(), Comeback::Restart));
+        self.coming_back
+            .get_or_insert((Instant::now(), Comeback::Restart));
         if self.card.mode.get() == Mode::Running {
             self.held.begin_after(self.seen);
         }
@@ -307,8 +327,10 @@ impl Supervise for SensorActor {
         self.held.begin_after(None);
         self.coming_back = None;
         self.card.mode.set(Mode::Quarantined);
-        let crash = self.handle.last_crash().map_or_else(String::new, |crash| crash.to_string());
+        let crash = self
+            .handle
+            .last_crash()
+            .map_or_else(String::new, |crash| crash.to_string());
         self.note("quarantine", crash, None, None);
     }
 }
-

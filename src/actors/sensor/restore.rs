@@ -54,7 +54,10 @@ impl SensorActor {
         let held = held.iter().filter(|_| !stored.more).map(|held| StoredReading {
             seq: Seq::new(held.batch, held.reading.index),
             at: held.at,
-            reading: Reading { flags: held.reading.flags.with(Flags::UNPROCESSED), ..held.reading },
+            reading: Reading {
+                flags: held.reading.flags.with(Flags::UNPROCESSED),
+                ..held.reading
+            },
         });
         let readings: Vec<StoredReading> = stored.tail.iter().copied().chain(held).collect();
         let mut poison = Vec::new();
@@ -96,7 +99,10 @@ impl SensorActor {
         outcome.snapshots.push(self.snapshot(number.end(), at, true));
         self.schedule();
         self.env.parts.metrics.caught_up(replayed);
-        let (since, why) = self.coming_back.take().unwrap_or((Instant::now(), Comeback::Restart));
+        let (since, why) = self
+            .coming_back
+            .take()
+            .unwrap_or((Instant::now(), Comeback::Restart));
         let (reason, detail, by) = why.describe(&self.handle.recent_events());
         // A start of the process brings back every sensor; that is no event in the life of one.
         if reason != "start" {
@@ -142,12 +148,21 @@ impl SensorActor {
             }
         }
         *cursor = None;
-        Ok(Replayed { state, effects: kept, readings: readings.len() })
+        Ok(Replayed {
+            state,
+            effects: kept,
+            readings: readings.len(),
+        })
     }
 
     fn rebuild(&mut self, error: &SnapshotError) {
         tracing::warn!(sensor = self.id.as_str(), %error, "a snapshot cannot be read, the state is rebuilt");
-        self.note("snapshot", format!("{error}; the state is rebuilt from stored readings"), None, None);
+        self.note(
+            "snapshot",
+            format!("{error}; the state is rebuilt from stored readings"),
+            None,
+            None,
+        );
         self.card.rebuild.set(true);
         self.ask();
     }

@@ -65,7 +65,11 @@ impl ShardSupervisor {
         self.catch_up.loading = true;
         let (epoch, seen) = (self.epoch, self.seen);
         let parts = self.env.parts.clone();
-        let rebuild: Vec<SensorKey> = sensors.iter().copied().filter(|key| self.must_rebuild(*key)).collect();
+        let rebuild: Vec<SensorKey> = sensors
+            .iter()
+            .copied()
+            .filter(|key| self.must_rebuild(*key))
+            .collect();
         let pause = (self.catch_up.failures > 0).then(|| retry::pause(self.catch_up.failures - 1));
         let wanted = sensors.clone();
         let load = async move {
@@ -75,7 +79,14 @@ impl ShardSupervisor {
             if !progress::committed(parts.progress, epoch, seen).await {
                 return Ok(None);
             }
-            load(parts.store.as_ref(), &wanted, &rebuild, parts.settings.load_readings).await.map(Some)
+            load(
+                parts.store.as_ref(),
+                &wanted,
+                &rebuild,
+                parts.settings.load_readings,
+            )
+            .await
+            .map(Some)
         };
         ctx.spawn(load.into_actor(self).map(move |loaded, shard, ctx| {
             shard.catch_up.loading = false;
@@ -124,7 +135,9 @@ impl ShardSupervisor {
             for key in start.paused.into_iter().filter(mine) {
                 shard.paused.insert(key);
                 if shard.slots.contains_key(&key) {
-                    parts.dispatcher.dispatch_work(own, ShardWork::One(key, SensorWork::Pause));
+                    parts
+                        .dispatcher
+                        .dispatch_work(own, ShardWork::One(key, SensorWork::Pause));
                 }
             }
             for (key, deadline) in start.deadlines.into_iter().filter(|(key, _)| mine(key)) {
@@ -147,7 +160,11 @@ impl Handler<Wanted> for ShardSupervisor {
         self.catch_up.want(sensor);
         // What is wanted at the same moment is loaded together.
         if !self.catch_up.loading {
-            ctx.spawn(tokio::task::yield_now().into_actor(self).map(|(), shard, ctx| shard.pump(ctx)));
+            ctx.spawn(
+                tokio::task::yield_now()
+                    .into_actor(self)
+                    .map(|(), shard, ctx| shard.pump(ctx)),
+            );
         }
     }
 }
@@ -172,12 +189,20 @@ async fn load(
     rebuild: &[SensorKey],
     readings: usize,
 ) -> Result<Loaded, StoreError> {
-    let plain: Vec<SensorKey> = sensors.iter().copied().filter(|key| !rebuild.contains(key)).collect();
+    let plain: Vec<SensorKey> = sensors
+        .iter()
+        .copied()
+        .filter(|key| !rebuild.contains(key))
+        .collect();
     let mut loaded = store.load_sensors(&plain, readings).await?;
     for key in rebuild {
         let recent = store.load_recent(*key, REBUILD_READINGS).await?;
         // The earlier of two reads is what both have seen.
-        loaded.as_of = if plain.is_empty() { recent.as_of } else { loaded.as_of.min(recent.as_of) };
+        loaded.as_of = if plain.is_empty() {
+            recent.as_of
+        } else {
+            loaded.as_of.min(recent.as_of)
+        };
         loaded.sensors.extend(recent.sensors);
     }
     Ok(loaded)

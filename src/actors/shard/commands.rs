@@ -14,11 +14,18 @@ impl Handler<CommandSensor> for ShardSupervisor {
 
     #[expect(clippy::disallowed_methods, reason = "one message a command")]
     fn handle(&mut self, command: CommandSensor, _ctx: &mut Context<Self>) -> bool {
-        let CommandSensor { sensor, command, by, why } = command;
+        let CommandSensor {
+            sensor,
+            command,
+            by,
+            why,
+        } = command;
         let at = self.env.parts.dispatcher.tick();
         let in_memory = self.slots.contains_key(&sensor);
         let env = self.env.clone();
-        let Some(slot) = self.slot(sensor, Mode::CatchingUp, at) else { return false };
+        let Some(slot) = self.slot(sensor, Mode::CatchingUp, at) else {
+            return false;
+        };
         match command {
             // One that is not in memory comes back from the store right now: that is the restart.
             Command::Restart if in_memory => slot.handle.restart(by, why),
@@ -45,6 +52,7 @@ impl Handler<Find> for ShardSupervisor {
 
     fn handle(&mut self, Find(sensor): Find, _ctx: &mut Context<Self>) -> Self::Result {
         let at = self.env.parts.dispatcher.tick();
-        self.slot(sensor, Mode::CatchingUp, at).map(|slot| slot.address.clone())
+        self.slot(sensor, Mode::CatchingUp, at)
+            .map(|slot| slot.address.clone())
     }
 }

@@ -103,7 +103,11 @@ impl ShardEnv {
     }
 
     pub fn spend(&self, bytes: usize) {
-        self.budget.set(self.budget.get().saturating_sub(i64::try_from(bytes).unwrap_or(i64::MAX)));
+        self.budget.set(
+            self.budget
+                .get()
+                .saturating_sub(i64::try_from(bytes).unwrap_or(i64::MAX)),
+        );
     }
 
     /// Adds what `elapsed` allows; unspent budget does not pile up beyond a second's worth.

@@ -111,7 +111,10 @@ pub struct ShardStatus {
 /// The queue into a shard; bounded by the permits that the trains carry.
 pub struct Queue(pub Addr<ShardSupervisor>);
 
-#[expect(clippy::disallowed_methods, reason = "a train carries its permit, and internal ones are few")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a train carries its permit, and internal ones are few"
+)]
 impl ShardQueue<ShardWork> for Queue {
     fn slice(&self, guard: SliceGuard, readings: Vec<Incoming>) {
         self.0.do_send(Slice { guard, readings });

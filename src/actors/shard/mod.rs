@@ -98,14 +98,23 @@ impl ShardSupervisor {
             env.parts.shard,
             readings.iter().map(|incoming| {
                 let reading = &incoming.reading;
-                let value =
-                    LatestValue { sensor: incoming.sensor, time: reading.time, value: reading.value };
+                let value = LatestValue {
+                    sensor: incoming.sensor,
+                    time: reading.time,
+                    value: reading.value,
+                };
                 (reading.series, value)
             }),
         );
         for incoming in readings {
-            let mode = if incoming.fresh { Mode::Running } else { Mode::CatchingUp };
-            let Some(slot) = self.slot(incoming.sensor, mode, at) else { continue };
+            let mode = if incoming.fresh {
+                Mode::Running
+            } else {
+                Mode::CatchingUp
+            };
+            let Some(slot) = self.slot(incoming.sensor, mode, at) else {
+                continue;
+            };
             let first = slot.readings.is_empty();
             slot.readings.push(incoming.reading);
             if slot.readings.len() == MESSAGE_READINGS {
@@ -138,11 +147,20 @@ impl ShardSupervisor {
             ShardWork::Restore(loaded) => {
                 let as_of = loaded.as_of;
                 for stored in loaded.sensors {
-                    self.act(stored.sensor, number, &collector, SensorWork::Restore(Box::new(stored), as_of));
+                    self.act(
+                        stored.sensor,
+                        number,
+                        &collector,
+                        SensorWork::Restore(Box::new(stored), as_of),
+                    );
                 }
             }
             ShardWork::Passivate(sensors) => {
-                for key in sensors.into_iter().filter(|key| self.is_idle(*key, at)).collect::<Vec<_>>() {
+                for key in sensors
+                    .into_iter()
+                    .filter(|key| self.is_idle(*key, at))
+                    .collect::<Vec<_>>()
+                {
                     self.act(key, number, &collector, SensorWork::Passivate);
                     self.slots.remove(&key);
                 }
@@ -163,14 +181,11 @@ impl ShardSupervisor {
         }
     }
 
-    #[expect(clippy::disallowed_methods, reason = "bounded by the shard's own work, one message a sensor")]
-    fn act(
-        &mut self,
-        key: SensorKey,
-        number: BatchNumber,
-        collector: &Arc<Collector>,
-        work: SensorWork,
-    ) {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "bounded by the shard's own work, one message a sensor"
+    )]
+    fn act(&mut self, key: SensorKey, number: BatchNumber, collector: &Arc<Collector>, work: SensorWork) {
         if let Some(slot) = self.slots.get_mut(&key) {
             slot.card.last_batch.set(number);
             slot.card.queued.set(slot.card.queued.get() + 1);
@@ -182,7 +197,11 @@ impl ShardSupervisor {
     /// The sensor's slot; started in `mode` if it is not in memory.
     fn slot(&mut self, key: SensorKey, mode: Mode, at: BatchTime) -> Option<&mut Slot> {
         if !self.slots.contains_key(&key) {
-            let mode = if self.paused.contains(&key) { Mode::Paused } else { mode };
+            let mode = if self.paused.contains(&key) {
+                Mode::Paused
+            } else {
+                mode
+            };
             let slot = Slot::start(&self.env, key, mode, at)?;
             self.slots.insert(key, slot);
         }
@@ -197,7 +216,9 @@ impl ShardSupervisor {
             Some(slot.card.last_batch.get()) > rewind.committed || slot.card.mode.get() != Mode::Running
         };
         for slot in self.slots.values().filter(touched) {
-            slot.address.do_send(Rewound { committed: rewind.committed });
+            slot.address.do_send(Rewound {
+                committed: rewind.committed,
+            });
         }
     }
 }
@@ -213,7 +234,12 @@ impl Slot {
         let (address, handle) = supervision::start(spec, |_, handle| {
             SensorActor::new(key, info, env.clone(), card.clone(), handle.clone(), at.now)
         });
-        Some(Self { address, handle, card, readings: Readings::new() })
+        Some(Self {
+            address,
+            handle,
+            card,
+            readings: Readings::new(),
+        })
     }
 
     #[expect(clippy::disallowed_methods, reason = "the readings' train carries its permit")]

@@ -19,15 +19,27 @@ impl ShardSupervisor {
         let due = self.take_due(at);
         let parts = &self.env.parts;
         if !due.is_empty() {
-            parts.dispatcher.dispatch_work(parts.shard, ShardWork::Advance(due));
+            parts
+                .dispatcher
+                .dispatch_work(parts.shard, ShardWork::Advance(due));
         }
-        let idle: Vec<SensorKey> =
-            self.slots.keys().copied().filter(|key| self.is_idle(*key, at)).take(SWEEP_SENSORS).collect();
+        let idle: Vec<SensorKey> = self
+            .slots
+            .keys()
+            .copied()
+            .filter(|key| self.is_idle(*key, at))
+            .take(SWEEP_SENSORS)
+            .collect();
         if !idle.is_empty() {
-            parts.dispatcher.dispatch_work(parts.shard, ShardWork::Passivate(idle));
+            parts
+                .dispatcher
+                .dispatch_work(parts.shard, ShardWork::Passivate(idle));
         }
         for (mode, count) in self.modes() {
-            self.env.parts.metrics.set_sensors(self.env.parts.shard, mode.as_str(), count);
+            self.env
+                .parts
+                .metrics
+                .set_sensors(self.env.parts.shard, mode.as_str(), count);
         }
         self.pump(ctx);
     }
@@ -36,7 +48,9 @@ impl ShardSupervisor {
     fn take_due(&mut self, at: BatchTime) -> Vec<SensorKey> {
         let mut due = Vec::new();
         for _ in 0..SWEEP_SENSORS {
-            let Some(key) = self.env.timers.borrow_mut().pop_due(at.active) else { break };
+            let Some(key) = self.env.timers.borrow_mut().pop_due(at.active) else {
+                break;
+            };
             let Some(slot) = self.slots.get(&key) else {
                 self.slot(key, Mode::CatchingUp, at);
                 continue;
@@ -107,8 +121,12 @@ impl Handler<ListSensors> for ShardSupervisor {
         if asked.sensors.is_empty() {
             self.slots.keys().take(asked.limit).filter_map(status).collect()
         } else {
-            asked.sensors.iter().take(asked.limit).filter_map(status).collect()
+            asked
+                .sensors
+                .iter()
+                .take(asked.limit)
+                .filter_map(status)
+                .collect()
         }
     }
 }
-

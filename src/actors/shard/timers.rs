@@ -50,7 +50,9 @@ mod tests {
             timers.schedule(SensorKey(key), ActiveTime(deadline));
         }
         assert_eq!(timers.pop_due(ActiveTime(9)), None);
-        let due: Vec<u32> = std::iter::from_fn(|| timers.pop_due(ActiveTime(20))).map(|key| key.0).collect();
+        let due: Vec<u32> = std::iter::from_fn(|| timers.pop_due(ActiveTime(20)))
+            .map(|key| key.0)
+            .collect();
         assert_eq!(due, [2, 3]);
         assert_eq!(timers.len(), 2);
     }

@@ -21,7 +21,11 @@ pub struct Siding {
 
 impl Siding {
     pub fn new(epoch: u64) -> Self {
-        Self { epoch, next: 0, waiting: BTreeMap::new() }
+        Self {
+            epoch,
+            next: 0,
+            waiting: BTreeMap::new(),
+        }
     }
 
     pub fn epoch(&self) -> u64 {
@@ -46,7 +50,12 @@ impl Siding {
         while readings < GROUP_READINGS
             && let Some(train) = self.waiting.remove(&self.next)
         {
-            readings += train.batch.outcomes.iter().map(|outcome| outcome.rows.len()).sum::<usize>();
+            readings += train
+                .batch
+                .outcomes
+                .iter()
+                .map(|outcome| outcome.rows.len())
+                .sum::<usize>();
             group.push(train);
             self.next += 1;
         }
@@ -86,23 +95,39 @@ mod tests {
             index: 0,
             flags: Flags::NONE,
         };
-        let rows = vec![Row { sensor: SensorKey(1), reading }; rows];
+        let rows = vec![
+            Row {
+                sensor: SensorKey(1),
+                reading
+            };
+            rows
+        ];
         Arrived {
             epoch,
             ordinal,
             batch: CompleteBatch {
                 number: BatchNumber(ordinal),
-                at: BatchTime { now: Timestamp(0), active: ActiveTime(0) },
+                at: BatchTime {
+                    now: Timestamp(0),
+                    active: ActiveTime(0),
+                },
                 source: SourceName::parse("test").unwrap(),
                 sensors: Vec::new(),
                 series: Vec::new(),
                 positions: Vec::new(),
                 source_ledger: LedgerDelta::default(),
                 dead_letters: Vec::new(),
-                outcomes: vec![SliceOutcome { rows, ..Default::default() }],
+                outcomes: vec![SliceOutcome {
+                    rows,
+                    ..Default::default()
+                }],
             },
             received: 0,
-            ticket: Ticket { acknowledgement, permit: None, departed: Instant::now() },
+            ticket: Ticket {
+                acknowledgement,
+                permit: None,
+                departed: Instant::now(),
+            },
         }
     }
 

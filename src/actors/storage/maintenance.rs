@@ -87,7 +87,10 @@ mod tests {
             idempotency_keys: None,
         };
         assert_eq!(none.at(Timestamp(0)), Expiry::default());
-        let day = Retention { readings: Some(Duration::from_secs(86_400)), ..none };
+        let day = Retention {
+            readings: Some(Duration::from_secs(86_400)),
+            ..none
+        };
         let at = Timestamp::from_seconds(100_000);
         assert_eq!(day.at(at).readings_before, Some(Timestamp::from_seconds(13_600)));
     }

@@ -17,7 +17,9 @@ pub struct Progress {
 /// Resolves when all ordinals below `ordinal` of `epoch` have committed; `false` if that epoch has ended before.
 pub async fn committed(mut progress: watch::Receiver<Progress>, epoch: u64, ordinal: u64) -> bool {
     let reached = progress
-        .wait_for(|progress| progress.epoch > epoch || (progress.epoch == epoch && progress.committed >= ordinal))
+        .wait_for(|progress| {
+            progress.epoch > epoch || (progress.epoch == epoch && progress.committed >= ordinal)
+        })
         .await;
     reached.is_ok_and(|progress| progress.epoch == epoch)
 }
@@ -28,7 +30,11 @@ mod tests {
 
     #[tokio::test]
     async fn it_waits_for_the_ordinal_and_gives_up_with_the_epoch() {
-        let (tx, rx) = watch::channel(Progress { epoch: 1, committed: 2, last: None });
+        let (tx, rx) = watch::channel(Progress {
+            epoch: 1,
+            committed: 2,
+            last: None,
+        });
         assert!(committed(rx.clone(), 1, 2).await);
         let waiting = tokio::spawn(committed(rx.clone(), 1, 3));
         tokio::task::yield_now().await;
@@ -37,7 +43,13 @@ mod tests {
         assert!(waiting.await.unwrap());
         let waiting = tokio::spawn(committed(rx, 1, 9));
         tokio::task::yield_now().await;
-        tx.send_modify(|progress| *progress = Progress { epoch: 2, committed: 20, last: None });
+        tx.send_modify(|progress| {
+            *progress = Progress {
+                epoch: 2,
+                committed: 20,
+                last: None,
+            }
+        });
         assert!(!waiting.await.unwrap());
     }
 }

@@ -21,11 +21,11 @@ use tokio::sync::watch;
 use super::group::Siding;
 use super::progress::Progress;
 use super::retry::{self, GiveUp};
+use crate::actors::Rails;
 use crate::actors::batch::{Arrival, Receipt, Terminus, Ticket};
+use crate::actors::dispatcher::NUMBER_BLOCK;
 use crate::actors::statistics::Statistics;
 use crate::actors::supervision::Supervise;
-use crate::actors::Rails;
-use crate::actors::dispatcher::NUMBER_BLOCK;
 use crate::domain::{BatchNumber, LedgerDelta};
 use crate::metrics::Metrics;
 use crate::storage::{BatchReport, CommitGroup, CommitReport, InstanceId, Store};
@@ -61,8 +61,19 @@ pub struct StorageWriter {
 impl StorageWriter {
     /// The row must have been claimed: `last` is what it says.
     pub fn new(parts: WriterParts, last: Option<BatchNumber>) -> Self {
-        parts.progress.send_replace(Progress { epoch: 1, committed: 0, last });
-        Self { parts, siding: Siding::new(1), busy: None, claimed: true, last, ever_started: false }
+        parts.progress.send_replace(Progress {
+            epoch: 1,
+            committed: 0,
+            last,
+        });
+        Self {
+            parts,
+            siding: Siding::new(1),
+            busy: None,
+            claimed: true,
+            last,
+            ever_started: false,
+        }
     }
 
     fn pump(&mut self, ctx: &mut Context<Self>) {
@@ -70,14 +81,27 @@ impl StorageWriter {
         if self.busy.is_some() || !self.claimed {
             return;
         }
-        let (batches, tickets): (Vec<_>, Vec<_>) =
-            self.siding.depart().into_iter().map(|train| (train.batch, train.ticket)).unzip();
-        let Some(departed) = tickets.iter().map(|ticket| ticket.departed).min() else { return };
+        let (batches, tickets): (Vec<_>, Vec<_>) = self
+            .siding
+            .depart()
+            .into_iter()
+            .map(|train| (train.batch, train.ticket))
+            .unzip();
+        let Some(departed) = tickets.iter().map(|ticket| ticket.departed).min() else {
+            return;
+        };
         self.busy = Some(departed);
         let epoch = self.siding.epoch();
-        let group = Arc::new(CommitGroup { instance: self.parts.instance.clone(), batches });
+        let group = Arc::new(CommitGroup {
+            instance: self.parts.instance.clone(),
+            batches,
+        });
         let began = Instant::now();
-        let commit = retry::commit(self.parts.store.clone(), group.clone(), self.parts.metrics.clone());
+        let commit = retry::commit(
+            self.parts.store.clone(),
+            group.clone(),
+            self.parts.metrics.clone(),
+        );
         ctx.spawn(commit.into_actor(self).map(move |result, writer, ctx| {
             writer.busy = None;
             match result {
@@ -104,7 +128,10 @@ impl StorageWriter {
         let mut readings = 0;
         for ((ticket, batch), report) in tickets.into_iter().zip(&group.batches).zip(&report.batches) {
             self.last = Some(batch.number);
-            parts.dispatcher.registry().mark_saved(&batch.sensors, &batch.series);
+            parts
+                .dispatcher
+                .registry()
+                .mark_saved(&batch.sensors, &batch.series);
             let latency = ticket.departed.elapsed();
             let ledger = ledger_of(batch, report);
             readings += ledger.stored;
@@ -113,14 +140,22 @@ impl StorageWriter {
                 parts.metrics.latency(latency);
             }
             let sensors = batch.outcomes.iter().flat_map(|outcome| &outcome.ledger);
-            let sensors = sensors.filter(|(_, delta)| delta.received > 0).map(|(sensor, _)| *sensor);
-            parts.statistics.committed(now, latency, ledger.stored, ledger.rejected, sensors);
+            let sensors = sensors
+                .filter(|(_, delta)| delta.received > 0)
+                .map(|(sensor, _)| *sensor);
+            parts
+                .statistics
+                .committed(now, latency, ledger.stored, ledger.rejected, sensors);
             ticket.acknowledgement.stored(receipt(batch, report, &ledger));
         }
         parts.metrics.committed(took, group.batches.len(), readings);
         // Trains of an epoch that has ended meanwhile count for nobody.
         if epoch == self.siding.epoch() {
-            parts.progress.send_replace(Progress { epoch, committed: self.siding.left(), last: self.last });
+            parts.progress.send_replace(Progress {
+                epoch,
+                committed: self.siding.left(),
+                last: self.last,
+            });
         }
     }
 
@@ -169,7 +204,11 @@ impl StorageWriter {
             if writer.siding.epoch() == epoch {
                 writer.claimed = true;
                 writer.last = state.last_batch;
-                writer.parts.progress.send_replace(Progress { epoch, committed: 0, last: writer.last });
+                writer.parts.progress.send_replace(Progress {
+                    epoch,
+                    committed: 0,
+                    last: writer.last,
+                });
                 writer.pump(ctx);
             }
         }));
@@ -219,7 +258,9 @@ impl Supervise for StorageWriter {
         self.ever_started = true;
         self.keep_numbers(ctx);
         ctx.run_interval(HELD_AFTER / 4, |writer, _| {
-            let held = writer.oldest().is_some_and(|departed| departed.elapsed() > HELD_AFTER);
+            let held = writer
+                .oldest()
+                .is_some_and(|departed| departed.elapsed() > HELD_AFTER);
             writer.parts.dispatcher.set_held(held || !writer.claimed);
         });
     }
@@ -283,7 +324,11 @@ fn receipt(batch: &crate::storage::CompleteBatch, report: &BatchReport, ledger: 
         number: batch.number,
         stored: ledger.stored,
         duplicates: ledger.duplicate,
-        refused: batch.outcomes.iter().flat_map(|outcome| outcome.refused.iter().cloned()).collect(),
+        refused: batch
+            .outcomes
+            .iter()
+            .flat_map(|outcome| outcome.refused.iter().cloned())
+            .collect(),
         conflicts: report.conflicts.clone(),
     }
 }

@@ -1,0 +1,205 @@
+//! A batch in the making: decoded, checked and resolved.
+//!
+//! Invariants: each call of the sink adds one to `received` and either a reading or a rejection to the ledgers. A rejection is
+//! counted on its sensor if that is known, else on the source: bad input never creates a sensor.
+
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use super::Intake;
+use crate::actors::dispatcher::Incoming;
+use crate::actors::registry::Resolved;
+use crate::decode::{Draft, Refusal, Sink, range};
+use crate::domain::{
+    DeadLetter, LedgerDelta, MetricName, Reading, RejectReason, SensorId, SensorKey, SeriesId, Timestamp,
+};
+use crate::storage::SliceOutcome;
+
+pub struct DraftBatch<'i> {
+    intake: &'i Intake,
+    /// Stands in for a time that the device did not send.
+    arrival: Timestamp,
+    /// What "the future" is measured from.
+    now: Timestamp,
+    position: String,
+    pub(super) readings: Vec<Incoming>,
+    /// For each reading, which item of the payload it came from.
+    pub(super) items: Vec<u32>,
+    pub(super) refused: Vec<ItemRefusal>,
+    pub(super) received: u64,
+    pub(super) unsaved: FxHashSet<SeriesId>,
+    pub(super) source_ledger: LedgerDelta,
+    rejected: FxHashMap<SensorKey, u64>,
+    pub(super) dead_letters: Vec<DeadLetter>,
+}
+
+/// What is wrong with one item, for its sender.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+pub struct ItemRefusal {
+    /// Place in the payload, from 0.
+    pub index: u32,
+    /// The field at fault; `payload` or `item` where it is the whole of it.
+    pub field: String,
+    #[schema(value_type = String)]
+    pub kind: RejectReason,
+    /// What is wrong with the field, to be read after its name.
+    pub reason: String,
+}
+
+impl<'i> DraftBatch<'i> {
+    pub(super) fn new(intake: &'i Intake, arrival: Timestamp, now: Timestamp, position: String) -> Self {
+        Self {
+            intake,
+            arrival,
+            now,
+            position,
+            readings: Vec::new(),
+            items: Vec::new(),
+            refused: Vec::new(),
+            received: 0,
+            unsaved: FxHashSet::default(),
+            source_ledger: LedgerDelta::default(),
+            rejected: FxHashMap::default(),
+            dead_letters: Vec::new(),
+        }
+    }
+
+    /// Readings to be stored.
+    pub fn readings(&self) -> usize {
+        self.readings.len()
+    }
+
+    pub fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// What was refused at the edge.
+    pub fn refused(&self) -> &[ItemRefusal] {
+        &self.refused
+    }
+
+    /// Rejections of known sensors, as an outcome without rows.
+    pub(super) fn rejections(&mut self) -> SliceOutcome {
+        let ledger = self.rejected.drain().map(|(sensor, count)| {
+            let delta = LedgerDelta {
+                received: count,
+                rejected: count,
+                ..Default::default()
+            };
+            (sensor, delta)
+        });
+        SliceOutcome {
+            ledger: ledger.collect(),
+            ..Default::default()
+        }
+    }
+
+    fn resolve(&self, draft: &Draft<'_>) -> Result<Resolved, (&'static str, RejectReason, String)> {
+        let registry = self.intake.registry();
+        let unit = draft.unit.as_deref();
+        if let Some(resolved) = registry.lookup(&draft.sensor, &draft.metric, unit, draft.tags) {
+            return Ok(resolved);
+        }
+        let invalid =
+            |field, error: crate::domain::IdError| (field, RejectReason::Invalid, error.to_string());
+        let sensor = SensorId::parse(&draft.sensor).map_err(|error| invalid("sensor_id", error))?;
+        let metric = MetricName::parse(&draft.metric).map_err(|error| invalid("metric", error))?;
+        registry
+            .resolve(&sensor, &metric, unit, draft.tags)
+            .map_err(|error| {
+                (
+                    "sensor_id",
+                    RejectReason::LimitReached,
+                    format!("is one too many: {error}"),
+                )
+            })
+    }
+
+    fn reject(
+        &mut self,
+        item: u32,
+        field: String,
+        kind: RejectReason,
+        reason: String,
+        sensor: Option<&str>,
+        payload: Vec<u8>,
+    ) {
+        let sensor = sensor.and_then(|id| self.intake.registry().sensor_key(id));
+        match sensor {
+            Some(sensor) => *self.rejected.entry(sensor).or_default() += 1,
+            None => {
+                self.source_ledger.received += 1;
+                self.source_ledger.rejected += 1;
+            }
+        }
+        self.dead_letters.push(DeadLetter {
+            source: self.intake.source().clone(),
+            position: self.position.clone(),
+            sensor,
+            payload,
+            reason: kind,
+            detail: format!("item {item}: `{}` {reason}", field.escape_debug()),
+        });
+        self.refused.push(ItemRefusal {
+            index: item,
+            field,
+            kind,
+            reason,
+        });
+    }
+}
+
+impl<'a> Sink<'a> for DraftBatch<'_> {
+    fn reading(&mut self, draft: Draft<'a>) {
+        self.received += 1;
+        let time = draft.time.unwrap_or(self.arrival);
+        let resolved = match range::check(time, self.now, self.intake.time_range()) {
+            Ok(()) => self.resolve(&draft),
+            Err(error) => Err(("timestamp", RejectReason::TimeOutOfRange, error.to_string())),
+        };
+        match resolved {
+            Ok(resolved) => {
+                if !resolved.saved {
+                    self.unsaved.insert(resolved.series);
+                }
+                self.items.push(draft.item);
+                self.readings.push(Incoming {
+                    sensor: resolved.sensor,
+                    shard: resolved.shard,
+                    fresh: !resolved.sensor_saved,
+                    reading: Reading {
+                        series: resolved.series,
+                        time,
+                        value: draft.value,
+                        index: 0,
+                        flags: draft.quality.flags(),
+                    },
+                });
+            }
+            Err((field, kind, reason)) => {
+                let mut payload = Vec::new();
+                crate::decode::encode_canonical(&draft, &mut payload);
+                self.reject(
+                    draft.item,
+                    field.to_owned(),
+                    kind,
+                    reason,
+                    Some(&draft.sensor),
+                    payload,
+                );
+            }
+        }
+    }
+
+    fn refuse(&mut self, refusal: Refusal<'a>) {
+        self.received += 1;
+        let kept = refusal.payload.len().min(DeadLetter::MAX_PAYLOAD);
+        self.reject(
+            refusal.item,
+            refusal.field.into_owned(),
+            refusal.kind,
+            refusal.reason,
+            refusal.sensor.as_deref(),
+            refusal.payload[..kept].to_vec(),
+        );
+    }
+}

@@ -1,0 +1,138 @@
+//! The way in for one source.
+
+use std::sync::Arc;
+
+use super::DraftBatch;
+use crate::actors::Rails;
+use crate::actors::batch::{Acknowledgement, Cargo, Delivery};
+use crate::actors::permits::{Permit, PermitError, Permits, Share};
+use crate::actors::registry::Registry;
+use crate::decode::range::TimeRange;
+use crate::decode::{JsonMapping, decode_json};
+use crate::domain::{SourceName, Timestamp};
+use crate::storage::Position;
+
+#[derive(Debug, Clone)]
+pub struct IntakeSettings {
+    pub share: Share,
+    pub time_range: TimeRange,
+    /// The most readings of one batch.
+    pub batch_readings: u32,
+    pub mapping: JsonMapping,
+}
+
+/// Cheap to clone; clones share the permits.
+#[derive(Clone)]
+pub struct Intake {
+    source: SourceName,
+    rails: Arc<Rails>,
+    permits: Permits,
+    settings: Arc<IntakeSettings>,
+}
+
+impl Intake {
+    pub fn new(source: SourceName, rails: Arc<Rails>, settings: IntakeSettings) -> Self {
+        let permits = Permits::new(settings.share);
+        Self {
+            source,
+            rails,
+            permits,
+            settings: Arc::new(settings),
+        }
+    }
+
+    pub fn source(&self) -> &SourceName {
+        &self.source
+    }
+
+    pub fn registry(&self) -> &Arc<Registry> {
+        self.rails.registry()
+    }
+
+    pub fn time_range(&self) -> &TimeRange {
+        &self.settings.time_range
+    }
+
+    pub fn settings(&self) -> &IntakeSettings {
+        &self.settings
+    }
+
+    pub fn now(&self) -> Timestamp {
+        self.rails.clock().now()
+    }
+
+    /// Readings that could be sent off at once.
+    pub fn room(&self) -> usize {
+        self.permits.available()
+    }
+
+    /// Decodes a JSON payload. `arrival` stands in for times that it does not give.
+    pub fn decode(&self, payload: &[u8], arrival: Timestamp, position: String) -> DraftBatch<'_> {
+        let mut batch = DraftBatch::new(self, arrival, self.now(), position);
+        decode_json(payload, &self.settings.mapping, &mut batch);
+        batch
+    }
+
+    /// Sends the batch off when there is room, and waits for what becomes of it.
+    pub async fn deliver(
+        &self,
+        batch: DraftBatch<'_>,
+        bytes: usize,
+        positions: Vec<Position>,
+    ) -> Result<Delivery, PermitError> {
+        let permit = self
+            .permits
+            .acquire(weight(batch.received()), weight(bytes as u64))
+            .await?;
+        Ok(self.depart(batch, permit, positions).await)
+    }
+
+    /// Sends the batch off if there is room now. What is returned waits for what becomes of it.
+    pub fn try_deliver(
+        &self,
+        batch: DraftBatch<'_>,
+        bytes: usize,
+        positions: Vec<Position>,
+    ) -> Result<impl Future<Output = Delivery> + use<>, PermitError> {
+        let permit = self
+            .permits
+            .try_acquire(weight(batch.received()), weight(bytes as u64))?;
+        Ok(self.depart(batch, permit, positions))
+    }
+
+    fn depart(
+        &self,
+        mut batch: DraftBatch<'_>,
+        permit: Permit,
+        positions: Vec<Position>,
+    ) -> impl Future<Output = Delivery> + use<> {
+        let (mut sensors, mut series) = (Vec::new(), Vec::new());
+        for id in &batch.unsaved {
+            if let Some((sensor, definition)) = self.registry().define(*id) {
+                sensors.push(sensor);
+                series.push(definition);
+            }
+        }
+        sensors.sort_by_key(|sensor| sensor.key);
+        sensors.dedup_by_key(|sensor| sensor.key);
+        let (acknowledgement, delivery) = Acknowledgement::new();
+        let cargo = Cargo {
+            source: self.source.clone(),
+            sensors,
+            series,
+            positions,
+            source_ledger: batch.source_ledger,
+            refused: batch.rejections(),
+            dead_letters: std::mem::take(&mut batch.dead_letters),
+            received: batch.received,
+            acknowledgement,
+            permit: Some(permit),
+        };
+        self.rails.dispatch(batch.readings, cargo);
+        async move { delivery.await.unwrap_or(Delivery::Undelivered) }
+    }
+}
+
+fn weight(amount: u64) -> u32 {
+    u32::try_from(amount).unwrap_or(u32::MAX)
+}
