@@ -134,8 +134,9 @@ fn a_panic_outside_is_logged_once_and_one_inside_by_who_contains_it() {
     let collector = Collector::default();
     let subscriber = tracing_subscriber::registry().with(collector.clone());
     tracing::subscriber::with_default(subscriber, || {
-        let _ = catch_unwind(|| panic!("nobody contains this"));
         let _ = contain(|| panic!("somebody contains this"));
+        let _ = contain(|| contain(|| panic!("somebody contains this too")));
+        let _ = catch_unwind(|| panic!("nobody contains this"));
     });
     let logged = collector.0.lock().clone();
     assert_eq!(logged.len(), 1, "{logged:?}");

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use actix::prelude::*;
 use futures_util::stream;
 use sensorhive::actors::supervision::{
-    ActorPath, ActorSpec, EventKind, Exhausted, ExitReason, Handle, Phase, Policy,
+    ActorPath, ActorSpec, Crash, EventKind, Exhausted, ExitReason, Handle, Phase, Policy, SupervisionEvent,
 };
 
 use crate::worker::*;
@@ -317,6 +317,79 @@ fn the_events_tell_what_happened() {
             .collect();
         assert_eq!(kept, events);
     });
+}
+
+#[test]
+fn events_read_well_and_serialize() {
+    let crash = Crash {
+        message: "boom".into(),
+        location: Some("here.rs:1:2".into()),
+    };
+    let texts = [
+        (ExitReason::Stopped, "stopped"),
+        (
+            ExitReason::Panicked(crash.clone()),
+            "panicked: boom at here.rs:1:2",
+        ),
+        (
+            ExitReason::Admin {
+                by: "ann".into(),
+                why: "odd".into(),
+            },
+            "restarted by ann: odd",
+        ),
+        (ExitReason::GaveUp, "gave up in quarantine"),
+        (ExitReason::ArbiterStopped, "its arbiter stopped"),
+    ];
+    for (reason, text) in texts {
+        assert_eq!(reason.to_string(), text);
+    }
+    let phases = [
+        Phase::Starting,
+        Phase::Running,
+        Phase::BackingOff,
+        Phase::Quarantined,
+        Phase::Degraded,
+        Phase::Stopped,
+    ];
+    for phase in phases {
+        assert_eq!(
+            serde_json::to_value(phase).unwrap(),
+            phase.to_string(),
+            "one spelling"
+        );
+    }
+    let at = chrono::DateTime::from_timestamp(0, 0).unwrap();
+    let path = ActorPath::new("root").child("shard-0");
+    let json = |kind| {
+        serde_json::to_value(SupervisionEvent {
+            path: path.clone(),
+            at,
+            kind,
+        })
+        .unwrap()
+    };
+    assert_eq!(
+        json(EventKind::Crashed {
+            crash: crash.clone(),
+            attempt: 3,
+            delay: Some(ms(250))
+        }),
+        serde_json::json!({
+            "path": "root/shard-0", "at": "1970-01-01T00:00:00Z", "kind": "crashed", "attempt": 3, "delay": 0.25,
+            "crash": { "message": "boom", "location": "here.rs:1:2" },
+        })
+    );
+    assert_eq!(
+        json(EventKind::Restarted {
+            reason: ExitReason::Stopped,
+            took: ms(1_500)
+        }),
+        serde_json::json!({
+            "path": "root/shard-0", "at": "1970-01-01T00:00:00Z", "kind": "restarted", "reason": "stopped",
+            "took": 1.5,
+        })
+    );
 }
 
 #[test]

@@ -107,35 +107,28 @@ const NO_MESSAGE: &str = "panic without a message";
 
 thread_local! {
     /// How many `contain` calls this thread is inside.
-    static DEPTH: Cell<u32> = const { Cell::new(0) };
-    /// Crashes on their way from the hook to `contain`, by depth: a destructor that runs while a panic unwinds may itself
+    static DEPTH: Cell<usize> = const { Cell::new(0) };
+    /// Crashes on their way from the hook to `contain`, one a depth: a destructor that runs while a panic unwinds may itself
     /// contain another one.
-    static RECORDED: RefCell<Vec<(u32, Crash)>> = const { RefCell::new(Vec::new()) };
+    static RECORDED: RefCell<Vec<Option<Crash>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Runs inside the hook, so it must not panic.
-fn record(depth: u32, info: &PanicHookInfo<'_>) {
+fn record(depth: usize, info: &PanicHookInfo<'_>) {
     let mut crash = Crash::new(message_of(info.payload()));
     crash.location = info.location().map(ToString::to_string);
     let _ = RECORDED.try_with(|recorded| {
         if let Ok(mut recorded) = recorded.try_borrow_mut() {
-            recorded.retain(|(at, _)| *at < depth);
-            recorded.push((depth, crash));
+            recorded.resize(depth, None);
+            recorded[depth - 1] = Some(crash);
         }
     });
 }
 
 /// A record left by a panic that something else caught does not have our message.
-fn recorded_location(depth: u32, message: &str) -> Option<String> {
-    RECORDED
-        .try_with(|recorded| {
-            let mut recorded = recorded.try_borrow_mut().ok()?;
-            let position = recorded.iter().position(|(at, _)| *at >= depth)?;
-            let (_, crash) = recorded.drain(position..).next_back()?;
-            (crash.message == message).then_some(crash.location)?
-        })
-        .ok()
-        .flatten()
+fn recorded_location(depth: usize, message: &str) -> Option<String> {
+    let crash = RECORDED.try_with(|recorded| recorded.try_borrow_mut().ok()?.get_mut(depth - 1)?.take());
+    crash.ok()?.filter(|crash| crash.message == message)?.location
 }
 
 fn message_of(payload: &(dyn std::any::Any + Send)) -> &str {

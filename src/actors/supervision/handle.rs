@@ -11,7 +11,6 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, Ordering};
 use std::task::Waker;
 
 use chrono::{DateTime, Utc};
-use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 use serde::Serialize;
 
@@ -77,7 +76,8 @@ pub struct Handle {
     crashes: AtomicU32,
     /// When the phase began, µs since 1970.
     since: AtomicI64,
-    waker: AtomicWaker,
+    /// Of the supervisor's task, from its first poll to its end.
+    waker: Mutex<Option<Waker>>,
     more: Mutex<Option<Box<More>>>,
 }
 
@@ -189,7 +189,7 @@ impl Handle {
             restarts: AtomicU32::new(0),
             crashes: AtomicU32::new(0),
             since: AtomicI64::new(Utc::now().timestamp_micros()),
-            waker: AtomicWaker::new(),
+            waker: Mutex::new(None),
             more: Mutex::new(None),
         })
     }
@@ -225,7 +225,7 @@ impl Handle {
     }
 
     pub(super) fn wake_with(&self, waker: &Waker) {
-        self.waker.register(waker);
+        *self.waker.lock() = Some(waker.clone());
     }
 
     pub(super) fn take_commands(&self) -> Vec<Command> {
@@ -272,6 +272,9 @@ impl Handle {
     /// The actor is gone.
     pub(super) fn end(&self, reason: ExitReason) {
         self.emit(EventKind::Stopped { reason });
+        // It would keep the memory of the task.
+        let waker = self.waker.lock().take();
+        drop(waker);
         let at_end = {
             let mut more = self.more.lock();
             self.set_phase(Phase::Stopped);
@@ -295,7 +298,9 @@ impl Handle {
             more.get_or_insert_default().commands.push(command);
             self.commanded.store(true, Ordering::Release);
         }
-        self.waker.wake();
+        if let Some(waker) = &*self.waker.lock() {
+            waker.wake_by_ref();
+        }
     }
 }
 

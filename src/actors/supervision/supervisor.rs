@@ -23,6 +23,8 @@ pub(super) struct Supervisor<A: Supervise> {
     /// `None` once the actor has ended.
     future: Option<ContextFut<A, Context<A>>>,
     handle: Arc<Handle>,
+    /// The handle can wake it.
+    wakeable: bool,
     mode: Mode,
     /// The mailbox waits with the work.
     held: bool,
@@ -47,6 +49,7 @@ impl<A: Supervise> Supervisor<A> {
         let mut supervisor = Self {
             future: Some(future),
             handle,
+            wakeable: false,
             mode: Mode::Working,
             held: false,
             damaged: false,
@@ -376,8 +379,11 @@ impl<A: Supervise> Future for Supervisor<A> {
 
     fn poll(self: Pin<&mut Self>, task: &mut std::task::Context<'_>) -> Poll<()> {
         let this = self.get_mut();
-        // Before the commands are read, so that one that comes meanwhile is not missed.
-        this.handle.wake_with(task.waker());
+        if !this.wakeable {
+            // It is a task of its own from `start` to its end, so its waker stays the same.
+            this.handle.wake_with(task.waker());
+            this.wakeable = true;
+        }
         match this.advance(task) {
             ControlFlow::Break(()) => Poll::Ready(()),
             ControlFlow::Continue(Poll::Pending) => Poll::Pending,
