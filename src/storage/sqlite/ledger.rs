@@ -1,7 +1,8 @@
 //! The ledgers: what the sensors decided plus what the transaction did, one row a sensor and a source.
 //!
 //! Invariant: `tail_from` is at or before the event time of every reading stored after the sensor's snapshot. A complete snapshot
-//! covers the rows of its own batch too and sets it back to null; an incomplete one leaves it alone.
+//! covers the rows of its own batch too: it sets `tail_from` back to null and `unprocessed` to 0. An incomplete one leaves
+//! both alone.
 
 use rustc_hash::FxHashMap;
 use sqlx::sqlite::SqliteConnection;
@@ -48,8 +49,8 @@ pub(super) async fn write_sensors(
     if !covered.is_empty() {
         let sensors: Vec<SensorKey> = covered.keys().copied().collect();
         sqlx::query(
-            "UPDATE sensor_ledger SET tail_from = NULL
-             WHERE sensor_id IN (SELECT value FROM json_each(?)) AND tail_from IS NOT NULL",
+            "UPDATE sensor_ledger SET tail_from = NULL, unprocessed = 0
+             WHERE sensor_id IN (SELECT value FROM json_each(?)) AND (tail_from IS NOT NULL OR unprocessed <> 0)",
         )
         .bind(json(&sensors)?)
         .execute(&mut *connection)
@@ -78,15 +79,24 @@ fn covered_by_snapshots(batches: &[CompleteBatch]) -> FxHashMap<SensorKey, usize
         .collect()
 }
 
+/// Whether the sensor's last complete snapshot, taken in the batch at `covered`, holds what came in the one at `batch`.
+fn is_covered(covered: Option<&usize>, batch: usize) -> bool {
+    covered.is_some_and(|&covered| batch <= covered)
+}
+
 fn sum_up(
     batches: &[CompleteBatch],
     judged: &Judgement,
     covered: &FxHashMap<SensorKey, usize>,
 ) -> FxHashMap<SensorKey, Change> {
     let mut changes: FxHashMap<SensorKey, Change> = FxHashMap::default();
-    for (_, outcome) in outcomes(batches) {
+    for (batch, outcome) in outcomes(batches) {
         for (sensor, delta) in &outcome.ledger {
-            changes.entry(*sensor).or_default().delta += *delta;
+            let mut delta = *delta;
+            if is_covered(covered.get(sensor), batch) {
+                delta.unprocessed = 0;
+            }
+            changes.entry(*sensor).or_default().delta += delta;
         }
     }
     // Rows lie sorted by series, so a sensor's come in runs.
@@ -100,10 +110,10 @@ fn sum_up(
                     let (time, flags) = (row.reading.time.0, row.reading.flags);
                     change.delta.stored += 1;
                     change.delta.late += u64::from(flags.has(Flags::LATE));
-                    change.delta.unprocessed += i64::from(flags.has(Flags::UNPROCESSED));
                     change.last_time = change.last_time.max(Some(time));
                     change.last_seq = change.last_seq.max(Some(row.seq.0 as i64));
-                    if covered.is_none_or(|&batch| row.batch > batch) {
+                    if !is_covered(covered, row.batch) {
+                        change.delta.unprocessed += u64::from(flags.has(Flags::UNPROCESSED));
                         change.tail_from = Some(change.tail_from.map_or(time, |from| from.min(time)));
                     }
                 }
@@ -154,5 +164,5 @@ fn add_delta(values: &mut super::statement::Values, delta: &LedgerDelta) {
         .add(delta.rejected as i64)
         .add(delta.filtered as i64)
         .add(delta.late as i64)
-        .add(delta.unprocessed);
+        .add(delta.unprocessed as i64);
 }

@@ -157,6 +157,16 @@ impl Store for SqliteStore {
         result
     }
 
+    async fn recall(&self, group: &CommitGroup) -> Result<CommitReport, StoreError> {
+        let what = "recalling a commit";
+        let mut transaction = self.snapshot(what).await?;
+        let judged = readings::recall(&mut transaction, &group.batches).await;
+        let batches = judged
+            .map_err(|fault| fault.during(what))?
+            .reports(group.batches.len());
+        Ok(CommitReport { batches })
+    }
+
     async fn last_batch(&self, instance: &InstanceId) -> Result<Option<BatchNumber>, StoreError> {
         let what = "reading the last batch";
         let mut reader = self.reader().await.map_err(|fault| fault.during(what))?;
@@ -198,6 +208,14 @@ impl Store for SqliteStore {
         let what = "loading sensors";
         let mut transaction = self.snapshot(what).await?;
         restore::load(&mut transaction, sensors, max_readings)
+            .await
+            .map_err(|fault| fault.during(what))
+    }
+
+    async fn load_recent(&self, sensor: SensorKey, limit: usize) -> Result<Loaded, StoreError> {
+        let what = "loading the newest readings of a sensor";
+        let mut transaction = self.snapshot(what).await?;
+        restore::recent(&mut transaction, sensor, limit)
             .await
             .map_err(|fault| fault.during(what))
     }

@@ -4,12 +4,15 @@
 //! already or comes in the same group; a later one with an equal value is a duplicate, with another value a conflict.
 //! Rows go in sorted by key: neighbors land on the same page, and what is doubled within the group lies side by side.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 use sqlx::sqlite::SqliteConnection;
 
 use super::commit::outcomes;
 use super::fault::Fault;
 use super::statement::MultiRow;
+use crate::decode::{Draft, encode_canonical};
 use crate::domain::{DeadLetter, Flags, Reading, RejectReason, SensorKey, Seq, Timestamp};
 use crate::storage::{BatchReport, CompleteBatch, Conflict, ErrorClass};
 
@@ -33,35 +36,22 @@ pub(super) enum Verdict {
 /// Every reading of the group, sorted by series, time and sequence.
 pub(super) struct Judgement(pub Vec<Judged>);
 
+/// Readings a statement.
+const CHUNK: usize = 4096;
+
 static READINGS: MultiRow = MultiRow::new(
     "INSERT INTO readings (series_id, time, value, seq, flags) VALUES",
     5,
     "ON CONFLICT DO NOTHING",
-    4096,
+    CHUNK,
 );
 
+/// Writes the readings of the group and judges each.
 pub(super) async fn store(
     connection: &mut SqliteConnection,
     batches: &[CompleteBatch],
 ) -> Result<Judgement, Fault> {
-    let mut rows = Vec::with_capacity(outcomes(batches).map(|(_, outcome)| outcome.rows.len()).sum());
-    for (batch, outcome) in outcomes(batches) {
-        rows.extend(outcome.rows.iter().map(|row| Judged {
-            reading: row.reading,
-            sensor: row.sensor,
-            seq: Seq::new(batches[batch].number, row.reading.index),
-            batch,
-            verdict: Verdict::Stored,
-        }));
-    }
-    rows.sort_unstable_by_key(|row| (row.reading.series, row.reading.time, row.seq));
-
-    let mut firsts: Vec<usize> = Vec::with_capacity(rows.len());
-    for at in 0..rows.len() {
-        if at == 0 || key(&rows[at]) != key(&rows[at - 1]) {
-            firsts.push(at);
-        }
-    }
+    let (mut rows, firsts) = sorted(batches);
     let mut rest = firsts.as_slice();
     while !rest.is_empty() {
         let (chunk, after) = rest.split_at(READINGS.chunk(rest.len()));
@@ -85,6 +75,38 @@ pub(super) async fn store(
         judge_within_group(&mut rows);
     }
     Ok(Judgement(rows))
+}
+
+/// Judges the readings of a group that is stored already, as [`store`] did then.
+pub(super) async fn recall(
+    connection: &mut SqliteConnection,
+    batches: &[CompleteBatch],
+) -> Result<Judgement, Fault> {
+    let (mut rows, firsts) = sorted(batches);
+    for chunk in firsts.chunks(CHUNK) {
+        judge_against_stored(connection, &mut rows, chunk).await?;
+    }
+    judge_within_group(&mut rows);
+    Ok(Judgement(rows))
+}
+
+/// The group's readings by key, and the places of the first of each key.
+fn sorted(batches: &[CompleteBatch]) -> (Vec<Judged>, Vec<usize>) {
+    let mut rows = Vec::with_capacity(outcomes(batches).map(|(_, outcome)| outcome.rows.len()).sum());
+    for (batch, outcome) in outcomes(batches) {
+        rows.extend(outcome.rows.iter().map(|row| Judged {
+            reading: row.reading,
+            sensor: row.sensor,
+            seq: Seq::new(batches[batch].number, row.reading.index),
+            batch,
+            verdict: Verdict::Stored,
+        }));
+    }
+    rows.sort_unstable_by_key(|row| (key(row), row.seq));
+    let firsts = (0..rows.len())
+        .filter(|&at| at == 0 || key(&rows[at]) != key(&rows[at - 1]))
+        .collect();
+    (rows, firsts)
 }
 
 fn key(row: &Judged) -> (u32, i64) {
@@ -187,21 +209,25 @@ pub(super) async fn dead_letters(
     let mut letters = Vec::with_capacity(names.len());
     for (place, sensor_id, metric, unit) in names {
         let (row, stored) = conflicts[place as usize];
-        let payload = Canonical {
-            sensor_id: &sensor_id,
-            metric: &metric,
+        let draft = Draft {
+            sensor: sensor_id.into(),
+            metric: metric.into(),
             value: row.reading.value,
-            timestamp: row.reading.time.to_rfc3339(),
-            unit: unit.as_deref(),
+            time: Some(row.reading.time),
+            unit: unit.map(Cow::Owned),
+            quality: row.reading.flags.quality(),
+            tags: None,
+            item: 0,
         };
+        let mut payload = Vec::new();
+        encode_canonical(&draft, &mut payload);
         letters.push((
             row.batch,
             DeadLetter {
                 source: batches[row.batch].source.clone(),
                 position: String::new(),
                 sensor: Some(row.sensor),
-                payload: serde_json::to_vec(&payload)
-                    .map_err(|error| Fault::found(ErrorClass::Refused, error))?,
+                payload,
                 reason: RejectReason::Conflict,
                 detail: format!(
                     "value {} contradicts {stored}, stored for the same time",
@@ -211,16 +237,6 @@ pub(super) async fn dead_letters(
         ));
     }
     Ok(letters)
-}
-
-#[derive(Serialize)]
-struct Canonical<'a> {
-    sensor_id: &'a str,
-    metric: &'a str,
-    value: f64,
-    timestamp: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    unit: Option<&'a str>,
 }
 
 /// Flags stored readings that made their sensor panic.

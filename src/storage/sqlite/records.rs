@@ -68,7 +68,7 @@ fn ledger(row: &SqliteRow, at: usize) -> Result<Ledger, Fault> {
         rejected: count(3)?,
         filtered: count(4)?,
         late: count(5)?,
-        unprocessed: row.try_get(at + 6)?,
+        unprocessed: count(6)?,
     })
 }
 

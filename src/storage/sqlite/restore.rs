@@ -99,9 +99,7 @@ pub(super) async fn load(
     sensors: &[SensorKey],
     max_readings: usize,
 ) -> Result<Loaded, Fault> {
-    let (as_of,): (Option<i64>,) = sqlx::query_as("SELECT max(last_batch) FROM writers")
-        .fetch_one(&mut *connection)
-        .await?;
+    let as_of = as_of(connection).await?;
     let mut loaded = snapshots(connection, sensors).await?;
     let places: FxHashMap<SensorKey, usize> = sensors.iter().copied().zip(0..).collect();
 
@@ -146,9 +144,56 @@ pub(super) async fn load(
     }
     add_batch_times(connection, &mut loaded).await?;
     Ok(Loaded {
-        as_of: as_of.map(|number| BatchNumber(number as u64)),
+        as_of,
         sensors: loaded,
     })
+}
+
+/// The newest readings of a sensor by event time, of each series by its primary key.
+pub(super) const RECENT: &str = "SELECT s.sensor_id, r.series_id, r.time, r.value, r.seq, r.flags
+     FROM series s CROSS JOIN readings r ON r.series_id = s.id AND r.time >= ifnull(
+        (SELECT time FROM readings WHERE series_id = s.id ORDER BY time DESC LIMIT 1 OFFSET ?2 - 1), -9223372036854775808)
+     WHERE s.sensor_id = ?1 ORDER BY r.time DESC LIMIT ?2";
+
+/// Reads the newest readings of one sensor; the caller holds a read transaction.
+pub(super) async fn recent(
+    connection: &mut SqliteConnection,
+    sensor: SensorKey,
+    limit: usize,
+) -> Result<Loaded, Fault> {
+    let as_of = as_of(connection).await?;
+    let seq: Option<i64> = sqlx::query_scalar("SELECT seq FROM sensor_snapshots WHERE sensor_id = ?")
+        .bind(i64::from(sensor.0))
+        .fetch_optional(&mut *connection)
+        .await?;
+    let mut stored = StoredSensor {
+        sensor,
+        snapshot: seq.map(|seq| (Seq(seq as u64), Vec::new())),
+        tail: Vec::new(),
+        more: false,
+    };
+    if limit > 0 {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let rows = sqlx::query(RECENT)
+            .bind(i64::from(sensor.0))
+            .bind(limit)
+            .fetch_all(&mut *connection)
+            .await?;
+        for row in &rows {
+            stored.tail.push(read(row)?.1);
+        }
+        stored.tail.sort_unstable_by_key(|reading| reading.seq);
+    }
+    let mut sensors = vec![stored];
+    add_batch_times(connection, &mut sensors).await?;
+    Ok(Loaded { as_of, sensors })
+}
+
+async fn as_of(connection: &mut SqliteConnection) -> Result<Option<BatchNumber>, Fault> {
+    let number: Option<i64> = sqlx::query_scalar("SELECT max(last_batch) FROM writers")
+        .fetch_one(connection)
+        .await?;
+    Ok(number.map(|number| BatchNumber(number as u64)))
 }
 
 struct Found {

@@ -13,6 +13,7 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use super::commit::outcomes;
 use super::fault::Fault;
 use super::statement::MultiRow;
+use crate::core::windows::Aggregate;
 use crate::domain::{Flags, SeriesId, Timestamp, WindowKind, WindowResult, WindowSpan};
 use crate::storage::CompleteBatch;
 
@@ -114,42 +115,22 @@ async fn from_rows(
     span: &WindowSpan,
 ) -> Result<Option<WindowResult>, Fault> {
     let mut rows = sqlx::query(
-        "SELECT value FROM readings WHERE series_id = ? AND time >= ? AND time < ? AND flags & ? = 0 ORDER BY time",
+        "SELECT time, value FROM readings WHERE series_id = ? AND time >= ? AND time < ? AND flags & ? = 0 ORDER BY time",
     )
     .bind(i64::from(span.series.0))
     .bind(span.start.0)
     .bind(span.end().0)
     .bind(i64::from(Flags::POISON.0))
     .fetch(connection);
-    let mut result: Option<WindowResult> = None;
-    let mut squares = 0.0;
+    let mut sum: Option<Aggregate> = None;
     while let Some(row) = rows.try_next().await? {
-        let value: f64 = row.try_get(0)?;
-        let Some(window) = &mut result else {
-            result = Some(WindowResult {
-                span: *span,
-                count: 1,
-                min: value,
-                max: value,
-                mean: value,
-                stddev: 0.0,
-                first: value,
-                last: value,
-                revision: 0,
-            });
-            continue;
-        };
-        // Welford, "Note on a method for calculating corrected sums of squares and products", Technometrics 4 (1962).
-        window.count += 1;
-        let before = value - window.mean;
-        window.mean += before / window.count as f64;
-        squares += before * (value - window.mean);
-        window.stddev = (squares / (window.count - 1) as f64).sqrt();
-        window.min = window.min.min(value);
-        window.max = window.max.max(value);
-        window.last = value;
+        let (time, value) = (Timestamp(row.try_get(0)?), row.try_get(1)?);
+        match &mut sum {
+            Some(sum) => sum.add(time, value),
+            None => sum = Some(Aggregate::new(time, value)),
+        }
     }
-    Ok(result)
+    Ok(sum.map(|sum| sum.result(*span, 0)))
 }
 
 fn same_figures(a: &WindowResult, b: &WindowResult) -> bool {
