@@ -157,5 +157,4 @@ pub struct Expiry {
     pub restarts_before: Option<Timestamp>,
     /// Batch times are needed only for as long as a reading may be replayed.
     pub batches_before: Option<Timestamp>,
-    pub idempotency_before: Option<Timestamp>,
 }

@@ -13,6 +13,7 @@ pub mod commit;
 pub mod error;
 pub mod history;
 pub mod restore;
+pub mod sqlite;
 
 use async_trait::async_trait;
 
@@ -25,6 +26,7 @@ pub use commit::{
 pub use error::{ErrorClass, StoreError};
 pub use history::History;
 pub use restore::{Loaded, StoredReading, StoredSensor};
+pub use sqlite::{SqliteSettings, SqliteStore};
 
 /// What the pipeline asks of a database.
 #[async_trait]

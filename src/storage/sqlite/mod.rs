@@ -1,0 +1,253 @@
+//! The embedded store: one SQLite file in WAL mode.
+//!
+//! Invariants: one connection writes, one transaction at a time; readers see the last commit and never wait for it. A claim
+//! of a writer's name raises its epoch in the file, and every commit checks it there. A future that is dropped half-way
+//! leaves no open transaction: it is rolled back before the next one begins.
+//!
+//! How it fails: a locked or full file is transient, a failed COMMIT unknown, a file that is damaged or no database unusable.
+
+mod commit;
+mod connection;
+mod expire;
+mod fault;
+mod history;
+mod ledger;
+mod readings;
+mod records;
+mod restore;
+mod series;
+mod statement;
+mod windows;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use sqlx::pool::PoolConnection;
+use sqlx::sqlite::SqliteConnection;
+use sqlx::{Sqlite, Transaction};
+
+use self::connection::{Readers, Writer, finish};
+use self::fault::Fault;
+use super::{
+    CommitGroup, CommitReport, ErrorClass, InstanceId, Loaded, SensorDefinition, SeriesDefinition, Store,
+    StoreError, WriterState,
+};
+use crate::domain::{ActiveTime, BatchNumber, SensorKey};
+
+pub use self::connection::{SqliteSettings, Synchronous};
+
+/// A database in one file.
+pub struct SqliteStore {
+    path: PathBuf,
+    writer: tokio::sync::Mutex<Writer>,
+    readers: Readers,
+    query_timeout: Duration,
+    /// The epoch of each instance that was claimed here.
+    epochs: Mutex<HashMap<InstanceId, i64>>,
+}
+
+impl SqliteStore {
+    /// Opens the file, making it and its directory where they are missing, and brings its tables up to date.
+    ///
+    /// Fails with [`ErrorClass::TooNew`], [`ErrorClass::Unusable`], or, where another process holds the file,
+    /// [`ErrorClass::Transient`].
+    pub async fn open(settings: &SqliteSettings) -> Result<Self, StoreError> {
+        let (writer, readers) = connection::open(settings).await?;
+        Ok(Self {
+            path: std::path::absolute(&settings.path).unwrap_or_else(|_| settings.path.clone()),
+            writer: tokio::sync::Mutex::new(writer),
+            readers,
+            query_timeout: settings.query_timeout,
+            epochs: Mutex::new(HashMap::new()),
+        })
+    }
+
+    /// A connection for a question of people, whose time is limited.
+    async fn reader(&self) -> Result<PoolConnection<Sqlite>, Fault> {
+        self.readers.take(Some(self.query_timeout)).await
+    }
+
+    /// A read transaction for the service itself, which takes the time it needs. It ends when it is dropped.
+    async fn snapshot(&self, what: &str) -> Result<Transaction<'static, Sqlite>, StoreError> {
+        self.readers.begin().await.map_err(|fault| fault.during(what))
+    }
+
+    /// Runs one statement that writes, in a transaction of its own.
+    async fn write<'q>(
+        &self,
+        what: &str,
+        query: sqlx::query::Query<'q, Sqlite, sqlx::sqlite::SqliteArguments>,
+    ) -> Result<sqlx::sqlite::SqliteQueryResult, StoreError> {
+        let mut writer = self.writer.lock().await;
+        let mut transaction = writer.begin().await.map_err(|fault| fault.during(what))?;
+        let result = query.execute(&mut *transaction).await.map_err(Fault::from);
+        let (result, sound) = finish(transaction, result, what).await;
+        if !sound {
+            writer.discard().await;
+        }
+        result
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    fn describe(&self) -> String {
+        format!("sqlite ({})", self.path.display())
+    }
+
+    async fn claim_writer(&self, instance: &InstanceId) -> Result<WriterState, StoreError> {
+        let what = format!("claiming the writer {}", instance.0);
+        let mut writer = self.writer.lock().await;
+        let mut transaction = writer.begin().await.map_err(|fault| fault.during(&what))?;
+        let result = sqlx::query_as(
+            "INSERT INTO writers (instance, epoch, last_batch, active) VALUES (?, 1, NULL, 0)
+             ON CONFLICT (instance) DO UPDATE SET epoch = epoch + 1 RETURNING epoch, last_batch, active",
+        )
+        .bind(&instance.0)
+        .fetch_one(&mut *transaction)
+        .await
+        .map_err(Fault::from);
+        let (result, sound) = finish(transaction, result, &what).await;
+        if !sound {
+            writer.discard().await;
+        }
+        let (epoch, last_batch, active): (i64, Option<i64>, i64) = result?;
+        self.epochs.lock().insert(instance.clone(), epoch);
+        Ok(WriterState {
+            last_batch: last_batch.map(|number| BatchNumber(number as u64)),
+            active: ActiveTime(active),
+        })
+    }
+
+    async fn reserve_batches(&self, count: u64) -> Result<BatchNumber, StoreError> {
+        let what = "reserving batch numbers";
+        let mut writer = self.writer.lock().await;
+        let mut transaction = writer.begin().await.map_err(|fault| fault.during(what))?;
+        let result = reserve(&mut transaction, count).await;
+        let (result, sound) = finish(transaction, result, what).await;
+        if !sound {
+            writer.discard().await;
+        }
+        result
+    }
+
+    async fn commit(&self, group: &CommitGroup) -> Result<CommitReport, StoreError> {
+        let (Some(first), Some(last)) = (group.batches.first(), group.batches.last()) else {
+            return Ok(CommitReport::default());
+        };
+        let what = format!("committing batches {} to {}", first.number.0, last.number.0);
+        let epoch = self.epochs.lock().get(&group.instance).copied();
+        let Some(epoch) = epoch else {
+            return Err(StoreError::new(
+                ErrorClass::Fenced,
+                what,
+                "the writer was not claimed",
+            ));
+        };
+        let mut writer = self.writer.lock().await;
+        let mut transaction = writer.begin().await.map_err(|fault| fault.during(&what))?;
+        let result = commit::write(&mut transaction, group, epoch).await;
+        let (result, sound) = finish(transaction, result, &what).await;
+        if !sound {
+            writer.discard().await;
+        }
+        result
+    }
+
+    async fn recall(&self, group: &CommitGroup) -> Result<CommitReport, StoreError> {
+        let what = "recalling a commit";
+        let mut transaction = self.snapshot(what).await?;
+        let judged = readings::recall(&mut transaction, &group.batches).await;
+        let batches = judged
+            .map_err(|fault| fault.during(what))?
+            .reports(group.batches.len());
+        Ok(CommitReport { batches })
+    }
+
+    async fn last_batch(&self, instance: &InstanceId) -> Result<Option<BatchNumber>, StoreError> {
+        let what = "reading the last batch";
+        let mut reader = self.reader().await.map_err(|fault| fault.during(what))?;
+        let row: Option<(Option<i64>,)> = sqlx::query_as("SELECT last_batch FROM writers WHERE instance = ?")
+            .bind(&instance.0)
+            .fetch_optional(&mut *reader)
+            .await
+            .map_err(|error| Fault::Sql(error).during(what))?;
+        Ok(row
+            .and_then(|(number,)| number)
+            .map(|number| BatchNumber(number as u64)))
+    }
+
+    async fn load_registry(&self) -> Result<(Vec<SensorDefinition>, Vec<SeriesDefinition>), StoreError> {
+        let what = "loading sensors and series";
+        let mut transaction = self.snapshot(what).await?;
+        restore::registry(&mut transaction)
+            .await
+            .map_err(|fault| fault.during(what))
+    }
+
+    async fn deadlines(&self) -> Result<Vec<(SensorKey, ActiveTime)>, StoreError> {
+        let what = "reading deadlines";
+        let mut transaction = self.snapshot(what).await?;
+        restore::deadlines(&mut transaction)
+            .await
+            .map_err(|fault| fault.during(what))
+    }
+
+    async fn sensors_behind(&self) -> Result<Vec<SensorKey>, StoreError> {
+        let what = "looking for sensors that are behind";
+        let mut transaction = self.snapshot(what).await?;
+        restore::sensors_behind(&mut transaction)
+            .await
+            .map_err(|fault| fault.during(what))
+    }
+
+    async fn load_sensors(&self, sensors: &[SensorKey], max_readings: usize) -> Result<Loaded, StoreError> {
+        let what = "loading sensors";
+        let mut transaction = self.snapshot(what).await?;
+        restore::load(&mut transaction, sensors, max_readings)
+            .await
+            .map_err(|fault| fault.during(what))
+    }
+
+    async fn load_recent(&self, sensor: SensorKey, limit: usize) -> Result<Loaded, StoreError> {
+        let what = "loading the newest readings of a sensor";
+        let mut transaction = self.snapshot(what).await?;
+        restore::recent(&mut transaction, sensor, limit)
+            .await
+            .map_err(|fault| fault.during(what))
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        let what = "asking whether the database answers";
+        let mut reader = self.reader().await.map_err(|fault| fault.during(what))?;
+        sqlx::query("SELECT next FROM batch_numbers")
+            .execute(&mut *reader)
+            .await
+            .map_err(|error| Fault::Sql(error).during(what))?;
+        Ok(())
+    }
+
+    async fn close(&self) {
+        self.readers.close().await;
+        self.writer.lock().await.discard().await;
+    }
+}
+
+async fn reserve(connection: &mut SqliteConnection, count: u64) -> Result<BatchNumber, Fault> {
+    let (next,): (i64,) = sqlx::query_as("SELECT next FROM batch_numbers")
+        .fetch_one(&mut *connection)
+        .await?;
+    let first = next as u64;
+    let next = first
+        .checked_add(count)
+        .filter(|next| *next <= BatchNumber::MAX.0)
+        .ok_or_else(|| Fault::found(ErrorClass::Refused, "there are no batch numbers left"))?;
+    sqlx::query("UPDATE batch_numbers SET next = ?")
+        .bind(next as i64)
+        .execute(connection)
+        .await?;
+    Ok(BatchNumber(first))
+}

@@ -1,0 +1,287 @@
+//! Bringing sensors back: who there is, who is behind, and snapshots with the readings after them.
+//!
+//! Invariant: what belongs together is read in one transaction, so that `as_of`, snapshots and tails are of the same commit.
+
+use futures_util::TryStreamExt;
+use rustc_hash::{FxHashMap, FxHashSet};
+use sqlx::Row;
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
+
+use super::fault::Fault;
+use super::readings::json;
+use crate::domain::{
+    ActiveTime, BatchNumber, BatchTime, Flags, MetricName, Reading, SensorId, SensorKey, Seq, SeriesId,
+    Timestamp,
+};
+use crate::storage::{Loaded, SensorDefinition, SeriesDefinition, StoredReading, StoredSensor};
+
+pub(super) async fn registry(
+    connection: &mut SqliteConnection,
+) -> Result<(Vec<SensorDefinition>, Vec<SeriesDefinition>), Fault> {
+    let sensors: Vec<(u32, String, String)> =
+        sqlx::query_as("SELECT id, sensor_id, tags FROM sensors ORDER BY id")
+            .fetch_all(&mut *connection)
+            .await?;
+    let sensors = sensors
+        .into_iter()
+        .map(|(key, id, tags)| {
+            Ok(SensorDefinition {
+                key: SensorKey(key),
+                id: SensorId::try_from(id).map_err(Fault::unreadable)?,
+                tags: serde_json::from_str(&tags).map_err(Fault::unreadable)?,
+            })
+        })
+        .collect::<Result<_, Fault>>()?;
+    let series: Vec<(u32, u32, String, Option<String>)> =
+        sqlx::query_as("SELECT id, sensor_id, metric, unit FROM series ORDER BY id")
+            .fetch_all(connection)
+            .await?;
+    let series = series
+        .into_iter()
+        .map(|(id, sensor, metric, unit)| {
+            Ok(SeriesDefinition {
+                id: SeriesId(id),
+                sensor: SensorKey(sensor),
+                metric: MetricName::try_from(metric).map_err(Fault::unreadable)?,
+                unit,
+            })
+        })
+        .collect::<Result<_, Fault>>()?;
+    Ok((sensors, series))
+}
+
+pub(super) async fn deadlines(
+    connection: &mut SqliteConnection,
+) -> Result<Vec<(SensorKey, ActiveTime)>, Fault> {
+    let rows: Vec<(u32, i64)> = sqlx::query_as(
+        "SELECT sensor_id, deadline FROM sensor_snapshots INDEXED BY sensor_snapshots_brief
+         WHERE deadline IS NOT NULL ORDER BY sensor_id",
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|(sensor, deadline)| (SensorKey(sensor), ActiveTime(deadline)))
+        .collect())
+}
+
+pub(super) async fn sensors_behind(connection: &mut SqliteConnection) -> Result<Vec<SensorKey>, Fault> {
+    let rows: Vec<(u32,)> = sqlx::query_as(
+        "SELECT l.sensor_id FROM sensor_ledger l
+         LEFT JOIN sensor_snapshots n INDEXED BY sensor_snapshots_brief ON n.sensor_id = l.sensor_id
+         WHERE l.tail_from IS NOT NULL AND l.last_seq > ifnull(n.seq, -1) ORDER BY l.last_seq DESC",
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows.into_iter().map(|(sensor,)| SensorKey(sensor)).collect())
+}
+
+/// The readings after the snapshots of many sensors, a sensor's together, by the primary key of `readings`.
+pub(super) const TAILS: &str = "SELECT s.sensor_id, r.series_id, r.time, r.value, r.seq, r.flags
+     FROM json_each(?) asked
+     CROSS JOIN sensor_ledger l ON l.sensor_id = asked.value
+     LEFT JOIN sensor_snapshots n ON n.sensor_id = l.sensor_id
+     CROSS JOIN series s ON s.sensor_id = l.sensor_id
+     CROSS JOIN readings r ON r.series_id = s.id AND r.time >= l.tail_from AND r.seq > ifnull(n.seq, -1)
+     LIMIT ?";
+
+/// The first readings after the snapshot of one sensor, by sequence.
+pub(super) const TAIL_START: &str = "SELECT s.sensor_id, r.series_id, r.time, r.value, r.seq, r.flags
+     FROM sensor_ledger l
+     LEFT JOIN sensor_snapshots n ON n.sensor_id = l.sensor_id
+     CROSS JOIN series s ON s.sensor_id = l.sensor_id
+     CROSS JOIN readings r ON r.series_id = s.id AND r.time >= l.tail_from AND r.seq > ifnull(n.seq, -1)
+     WHERE l.sensor_id = ? ORDER BY r.seq LIMIT ?";
+
+/// Reads snapshots and tails; the caller holds a read transaction.
+pub(super) async fn load(
+    connection: &mut SqliteConnection,
+    sensors: &[SensorKey],
+    max_readings: usize,
+) -> Result<Loaded, Fault> {
+    let as_of = as_of(connection).await?;
+    let mut loaded = snapshots(connection, sensors).await?;
+    let places: FxHashMap<SensorKey, usize> = sensors.iter().copied().zip(0..).collect();
+
+    let mut rows = sqlx::query(TAILS)
+        .bind(json(sensors)?)
+        .bind(i64::try_from(max_readings).unwrap_or(i64::MAX).saturating_add(1))
+        .fetch(&mut *connection);
+    let mut count = 0;
+    let mut last = None;
+    while let Some(row) = rows.try_next().await? {
+        let (sensor, reading) = read(&row)?;
+        let place = places[&sensor];
+        loaded[place].stored.tail.push(reading);
+        count += 1;
+        last = Some(place);
+    }
+    drop(rows);
+    if count > max_readings
+        && let Some(cut) = last
+    {
+        // It did not fit: the rows of the last sensor are a part by key, and have to be one by sequence.
+        let room = max_readings - (count - loaded[cut].stored.tail.len());
+        let sensor = loaded[cut].stored.sensor;
+        loaded[cut].stored.tail.clear();
+        let mut first = sqlx::query(TAIL_START)
+            .bind(i64::from(sensor.0))
+            .bind(room as i64)
+            .fetch(&mut *connection);
+        while let Some(row) = first.try_next().await? {
+            let (_, reading) = read(&row)?;
+            loaded[cut].stored.tail.push(reading);
+        }
+        drop(first);
+        loaded[cut].stored.more = true;
+        for after in &mut loaded[cut + 1..] {
+            after.stored.more = after.behind;
+        }
+    }
+    let mut loaded: Vec<StoredSensor> = loaded.into_iter().map(|sensor| sensor.stored).collect();
+    for sensor in &mut loaded {
+        sensor.tail.sort_unstable_by_key(|reading| reading.seq);
+    }
+    add_batch_times(connection, &mut loaded).await?;
+    Ok(Loaded {
+        as_of,
+        sensors: loaded,
+    })
+}
+
+/// The newest readings of a sensor by event time, of each series by its primary key.
+pub(super) const RECENT: &str = "SELECT s.sensor_id, r.series_id, r.time, r.value, r.seq, r.flags
+     FROM series s CROSS JOIN readings r ON r.series_id = s.id AND r.time >= ifnull(
+        (SELECT time FROM readings WHERE series_id = s.id ORDER BY time DESC LIMIT 1 OFFSET ?2 - 1), -9223372036854775808)
+     WHERE s.sensor_id = ?1 ORDER BY r.time DESC LIMIT ?2";
+
+/// Reads the newest readings of one sensor; the caller holds a read transaction.
+pub(super) async fn recent(
+    connection: &mut SqliteConnection,
+    sensor: SensorKey,
+    limit: usize,
+) -> Result<Loaded, Fault> {
+    let as_of = as_of(connection).await?;
+    let seq: Option<i64> = sqlx::query_scalar("SELECT seq FROM sensor_snapshots WHERE sensor_id = ?")
+        .bind(i64::from(sensor.0))
+        .fetch_optional(&mut *connection)
+        .await?;
+    let mut stored = StoredSensor {
+        sensor,
+        snapshot: seq.map(|seq| (Seq(seq as u64), Vec::new())),
+        tail: Vec::new(),
+        more: false,
+    };
+    if limit > 0 {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let rows = sqlx::query(RECENT)
+            .bind(i64::from(sensor.0))
+            .bind(limit)
+            .fetch_all(&mut *connection)
+            .await?;
+        for row in &rows {
+            stored.tail.push(read(row)?.1);
+        }
+        stored.tail.sort_unstable_by_key(|reading| reading.seq);
+    }
+    let mut sensors = vec![stored];
+    add_batch_times(connection, &mut sensors).await?;
+    Ok(Loaded { as_of, sensors })
+}
+
+async fn as_of(connection: &mut SqliteConnection) -> Result<Option<BatchNumber>, Fault> {
+    let number: Option<i64> = sqlx::query_scalar("SELECT max(last_batch) FROM writers")
+        .fetch_one(connection)
+        .await?;
+    Ok(number.map(|number| BatchNumber(number as u64)))
+}
+
+struct Found {
+    stored: StoredSensor,
+    /// Whether there are readings after the snapshot.
+    behind: bool,
+}
+
+async fn snapshots(connection: &mut SqliteConnection, sensors: &[SensorKey]) -> Result<Vec<Found>, Fault> {
+    let rows = sqlx::query(
+        "SELECT n.seq, n.state, l.tail_from IS NOT NULL AND l.last_seq > ifnull(n.seq, -1) FROM json_each(?) asked
+         LEFT JOIN sensor_snapshots n ON n.sensor_id = asked.value
+         LEFT JOIN sensor_ledger l ON l.sensor_id = asked.value ORDER BY asked.key",
+    )
+    .bind(json(sensors)?)
+    .fetch_all(connection)
+    .await?;
+    let mut found = Vec::with_capacity(sensors.len());
+    for (row, sensor) in rows.iter().zip(sensors) {
+        let snapshot = match row.try_get::<Option<i64>, _>(0)? {
+            Some(seq) => Some((Seq(seq as u64), row.try_get(1)?)),
+            None => None,
+        };
+        found.push(Found {
+            stored: StoredSensor {
+                sensor: *sensor,
+                snapshot,
+                tail: Vec::new(),
+                more: false,
+            },
+            behind: row.try_get(2)?,
+        });
+    }
+    Ok(found)
+}
+
+fn read(row: &SqliteRow) -> Result<(SensorKey, StoredReading), Fault> {
+    let seq = Seq(row.try_get::<i64, _>(4)? as u64);
+    let time = Timestamp(row.try_get(2)?);
+    let reading = StoredReading {
+        seq,
+        at: BatchTime {
+            now: time,
+            active: ActiveTime(0),
+        },
+        reading: Reading {
+            series: SeriesId(row.try_get(1)?),
+            time,
+            value: row.try_get(3)?,
+            index: seq.index(),
+            flags: Flags(row.try_get::<u8, _>(5)?),
+        },
+    };
+    Ok((SensorKey(row.try_get(0)?), reading))
+}
+
+/// A reading whose batch has expired keeps what [`read`] gave it: its own time as "now", on an active clock at zero.
+async fn add_batch_times(
+    connection: &mut SqliteConnection,
+    loaded: &mut [StoredSensor],
+) -> Result<(), Fault> {
+    let tails = || loaded.iter().flat_map(|sensor| &sensor.tail);
+    let mut numbers: Vec<u64> = tails()
+        .map(|reading| reading.seq.batch().0)
+        .collect::<FxHashSet<_>>()
+        .into_iter()
+        .collect();
+    numbers.sort_unstable();
+    let rows: Vec<(i64, i64, i64)> = sqlx::query_as(
+        "SELECT b.number, b.time, b.active FROM json_each(?) asked CROSS JOIN batches b ON b.number = asked.value",
+    )
+    .bind(json(&numbers)?)
+    .fetch_all(connection)
+    .await?;
+    let times: FxHashMap<u64, BatchTime> = rows
+        .into_iter()
+        .map(|(number, now, active)| {
+            let at = BatchTime {
+                now: Timestamp(now),
+                active: ActiveTime(active),
+            };
+            (number as u64, at)
+        })
+        .collect();
+    for reading in loaded.iter_mut().flat_map(|sensor| &mut sensor.tail) {
+        if let Some(at) = times.get(&reading.seq.batch().0) {
+            reading.at = *at;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,184 @@
+//! Windows: results that the sensors closed, and windows computed anew from stored rows.
+//!
+//! Invariants: what is stored for a window is never replaced by less. A result for a window that is not stored yet is stored as it
+//! came; one equal to what is stored changes nothing, however often a replay brings it; one that differs means that
+//! more is known by now than either saw, so the window is computed from the stored rows like those of `recompute`. The
+//! revision grows by one when, and only when, the stored figures change.
+
+use futures_util::TryStreamExt;
+use rustc_hash::FxHashMap;
+use sqlx::Row;
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
+
+use super::commit::outcomes;
+use super::fault::Fault;
+use super::statement::MultiRow;
+use crate::core::windows::Aggregate;
+use crate::domain::{Flags, SeriesId, Timestamp, WindowKind, WindowResult, WindowSpan};
+use crate::storage::CompleteBatch;
+
+static NEW_WINDOWS: MultiRow = MultiRow::new(
+    "INSERT INTO windows (series_id, start, size, kind, count, min, max, mean, stddev, first, last, revision) VALUES",
+    12,
+    "ON CONFLICT DO NOTHING",
+    512,
+);
+static CHANGED_WINDOWS: MultiRow = MultiRow::new(
+    "INSERT INTO windows (series_id, start, size, kind, count, min, max, mean, stddev, first, last, revision) VALUES",
+    12,
+    "ON CONFLICT (series_id, start, size, kind) DO UPDATE SET count = excluded.count, min = excluded.min,
+     max = excluded.max, mean = excluded.mean, stddev = excluded.stddev, first = excluded.first, last = excluded.last,
+     revision = excluded.revision",
+    512,
+);
+
+/// Writes the group's windows. Returns those that were computed from rows and not empty, each with the place of the
+/// last batch that asked for it.
+pub(super) async fn write(
+    connection: &mut SqliteConnection,
+    batches: &[CompleteBatch],
+) -> Result<Vec<(usize, WindowResult)>, Fault> {
+    let mut wanted: FxHashMap<WindowSpan, usize> = FxHashMap::default();
+    let closed: Vec<(usize, &WindowResult)> = outcomes(batches)
+        .flat_map(|(batch, outcome)| outcome.windows.iter().map(move |window| (batch, window)))
+        .collect();
+    let mut rest = closed.as_slice();
+    while !rest.is_empty() {
+        let (chunk, after) = rest.split_at(NEW_WINDOWS.chunk(rest.len()));
+        let inserted = NEW_WINDOWS
+            .execute_chunk(connection, chunk, |values, (_, window)| bind(values, window))
+            .await?;
+        if inserted < chunk.len() as u64 {
+            for (batch, window) in chunk {
+                let stored = stored(connection, &window.span).await?;
+                if !stored.is_some_and(|stored| same_figures(&stored, window)) {
+                    wanted.insert(window.span, *batch);
+                }
+            }
+        }
+        rest = after;
+    }
+    for (batch, outcome) in outcomes(batches) {
+        for span in &outcome.recompute {
+            let asked = wanted.entry(*span).or_insert(batch);
+            *asked = batch.max(*asked);
+        }
+    }
+    let mut wanted: Vec<(WindowSpan, usize)> = wanted.into_iter().collect();
+    wanted.sort_unstable();
+    recompute(connection, &wanted).await
+}
+
+async fn recompute(
+    connection: &mut SqliteConnection,
+    wanted: &[(WindowSpan, usize)],
+) -> Result<Vec<(usize, WindowResult)>, Fault> {
+    let mut revised = Vec::with_capacity(wanted.len());
+    let mut changed = Vec::new();
+    for (span, batch) in wanted {
+        let Some(mut result) = from_rows(connection, span).await? else {
+            continue;
+        };
+        match stored(connection, span).await? {
+            None => changed.push(result),
+            Some(stored) if same_figures(&stored, &result) => result.revision = stored.revision,
+            Some(stored) => {
+                result.revision = stored.revision.saturating_add(1);
+                changed.push(result);
+            }
+        }
+        revised.push((*batch, result));
+    }
+    CHANGED_WINDOWS.execute(connection, &changed, bind).await?;
+    Ok(revised)
+}
+
+async fn stored(connection: &mut SqliteConnection, span: &WindowSpan) -> Result<Option<WindowResult>, Fault> {
+    sqlx::query(
+        "SELECT series_id, start, size, kind, count, min, max, mean, stddev, first, last, revision FROM windows
+         WHERE series_id = ? AND start = ? AND size = ? AND kind = ?",
+    )
+    .bind(i64::from(span.series.0))
+    .bind(span.start.0)
+    .bind(span.size)
+    .bind(span.kind.as_str())
+    .fetch_optional(connection)
+    .await?
+    .as_ref()
+    .map(read)
+    .transpose()
+}
+
+/// Computes a window from the stored rows of its span, poisonous ones excluded. `None` where there are none.
+async fn from_rows(
+    connection: &mut SqliteConnection,
+    span: &WindowSpan,
+) -> Result<Option<WindowResult>, Fault> {
+    let mut rows = sqlx::query(
+        "SELECT time, value FROM readings WHERE series_id = ? AND time >= ? AND time < ? AND flags & ? = 0 ORDER BY time",
+    )
+    .bind(i64::from(span.series.0))
+    .bind(span.start.0)
+    .bind(span.end().0)
+    .bind(i64::from(Flags::POISON.0))
+    .fetch(connection);
+    let mut sum: Option<Aggregate> = None;
+    while let Some(row) = rows.try_next().await? {
+        let (time, value) = (Timestamp(row.try_get(0)?), row.try_get(1)?);
+        match &mut sum {
+            Some(sum) => sum.add(time, value),
+            None => sum = Some(Aggregate::new(time, value)),
+        }
+    }
+    Ok(sum.map(|sum| sum.result(*span, 0)))
+}
+
+fn same_figures(a: &WindowResult, b: &WindowResult) -> bool {
+    let figures = |w: &WindowResult| [w.min, w.max, w.mean, w.stddev, w.first, w.last];
+    let same = |(a, b): (f64, f64)| a == b || (a.is_nan() && b.is_nan());
+    a.count == b.count && figures(a).into_iter().zip(figures(b)).all(same)
+}
+
+fn bind(values: &mut super::statement::Values, window: &WindowResult) {
+    values
+        .add(i64::from(window.span.series.0))
+        .add(window.span.start.0)
+        .add(window.span.size)
+        .add(window.span.kind.as_str())
+        .add(window.count as i64)
+        .add(window.min)
+        .add(window.max)
+        .add(window.mean)
+        .add(window.stddev)
+        .add(window.first)
+        .add(window.last)
+        .add(i64::from(window.revision));
+}
+
+/// Reads a row with the columns in the order of the table.
+pub(super) fn read(row: &SqliteRow) -> Result<WindowResult, Fault> {
+    let kind: &str = row.try_get(3)?;
+    let kind = [WindowKind::Tumbling]
+        .into_iter()
+        .find(|known| known.as_str() == kind)
+        .ok_or_else(|| Fault::unreadable(format!("unknown kind of window: {kind}")))?;
+    // Null stands for what is not a number.
+    let number =
+        |column: usize| Ok::<f64, sqlx::Error>(row.try_get::<Option<f64>, _>(column)?.unwrap_or(f64::NAN));
+    Ok(WindowResult {
+        span: WindowSpan {
+            series: SeriesId(row.try_get::<u32, _>(0)?),
+            kind,
+            size: row.try_get(2)?,
+            start: Timestamp(row.try_get(1)?),
+        },
+        count: row.try_get::<i64, _>(4)? as u64,
+        min: number(5)?,
+        max: number(6)?,
+        mean: number(7)?,
+        stddev: number(8)?,
+        first: number(9)?,
+        last: number(10)?,
+        revision: row.try_get(11)?,
+    })
+}

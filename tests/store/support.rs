@@ -1,0 +1,150 @@
+//! What the tests of every store share: a database of one's own, and short ways to say batches.
+
+use sensorhive::domain::*;
+use sensorhive::storage::*;
+
+/// A database that lives as long as the fixture. Opening it twice is what two processes do.
+pub trait Fixture: Sized {
+    type Store: Store;
+    async fn new() -> Self;
+    async fn open(&self) -> Self::Store;
+}
+
+pub struct Sqlite {
+    pub directory: tempfile::TempDir,
+}
+
+impl Sqlite {
+    pub fn settings(&self) -> SqliteSettings {
+        let mut settings = SqliteSettings::new(self.directory.path().join("data/sensorhive.db"));
+        settings.busy_timeout = std::time::Duration::from_millis(50);
+        settings.readers = 2;
+        settings
+    }
+}
+
+impl Fixture for Sqlite {
+    type Store = SqliteStore;
+
+    async fn new() -> Self {
+        Self {
+            directory: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    async fn open(&self) -> SqliteStore {
+        SqliteStore::open(&self.settings()).await.unwrap()
+    }
+}
+
+pub fn instance() -> InstanceId {
+    InstanceId("test".into())
+}
+
+pub fn source() -> SourceName {
+    SourceName::parse("http").unwrap()
+}
+
+/// The time that [`batch`] gives to its batch.
+pub fn batch_time(number: u64) -> BatchTime {
+    BatchTime {
+        now: Timestamp::from_seconds(1_700_000_000 + number as i64),
+        active: ActiveTime(number as i64 * 10),
+    }
+}
+
+/// Series `n` belongs to sensor `n / 2`.
+pub fn sensor_of(series: u32) -> SensorKey {
+    SensorKey(series / 2)
+}
+
+/// A batch with one slice.
+pub fn batch(number: u64, outcome: SliceOutcome) -> CompleteBatch {
+    CompleteBatch {
+        number: BatchNumber(number),
+        at: batch_time(number),
+        source: source(),
+        sensors: Vec::new(),
+        series: Vec::new(),
+        positions: Vec::new(),
+        source_ledger: LedgerDelta::default(),
+        dead_letters: Vec::new(),
+        outcomes: vec![outcome],
+    }
+}
+
+/// A row for each (series, time, value), received by its sensor.
+pub fn rows(readings: &[(u32, i64, f64)]) -> SliceOutcome {
+    let mut outcome = SliceOutcome::default();
+    for (index, &(series, time, value)) in readings.iter().enumerate() {
+        outcome.rows.push(Row {
+            sensor: sensor_of(series),
+            reading: Reading {
+                series: SeriesId(series),
+                time: Timestamp(time),
+                value,
+                index: index as u32,
+                flags: Flags::NONE,
+            },
+        });
+        let received = LedgerDelta {
+            received: 1,
+            ..Default::default()
+        };
+        outcome.ledger.push((sensor_of(series), received));
+    }
+    outcome
+}
+
+pub fn group(batches: Vec<CompleteBatch>) -> CommitGroup {
+    CommitGroup {
+        instance: instance(),
+        batches,
+    }
+}
+
+pub async fn commit(store: &impl Store, batches: Vec<CompleteBatch>) -> CommitReport {
+    store.commit(&group(batches)).await.unwrap()
+}
+
+/// A store with the sensors and series of `series` numbers, claimed, batch 1 committed.
+pub async fn opened<F: Fixture>(fixture: &F, series: u32) -> F::Store {
+    let store = fixture.open().await;
+    store.claim_writer(&instance()).await.unwrap();
+    let mut first = batch(1, SliceOutcome::default());
+    for n in 0..series.div_ceil(2) {
+        first.sensors.push(SensorDefinition {
+            key: SensorKey(n),
+            id: SensorId::parse(&format!("sensor {n}")).unwrap(),
+            tags: Tags::new(),
+        });
+    }
+    for n in 0..series {
+        first.series.push(SeriesDefinition {
+            id: SeriesId(n),
+            sensor: sensor_of(n),
+            metric: MetricName::parse(&format!("metric {}", n % 2)).unwrap(),
+            unit: (n % 2 == 0).then(|| "°C".to_owned()),
+        });
+    }
+    commit(&store, vec![first]).await;
+    store
+}
+
+pub fn everything() -> history::Page {
+    history::Page {
+        from: Timestamp::MIN,
+        to: Timestamp::MAX,
+        limit: 1_000_000,
+        newest_first: false,
+    }
+}
+
+/// (time, value) of everything stored for a series.
+pub async fn stored(store: &impl Store, series: u32) -> Vec<(i64, f64)> {
+    let points = store.readings(SeriesId(series), &everything()).await.unwrap();
+    points
+        .into_iter()
+        .map(|point| (point.time.0, point.value))
+        .collect()
+}
