@@ -8,4 +8,5 @@ pub mod domain;
 pub mod machine;
 pub mod metrics;
 pub mod simulate;
+pub mod settings;
 pub mod storage;
