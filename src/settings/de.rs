@@ -21,6 +21,8 @@ use super::tree::{Content, Node};
 pub(super) struct ReadError {
     pub at: Option<(String, Origin)>,
     pub message: String,
+    /// The key that was looked for in vain.
+    pub missing: Option<&'static str>,
 }
 
 impl ReadError {
@@ -49,6 +51,7 @@ impl Error for ReadError {
         ReadError {
             at: None,
             message: message.to_string(),
+            missing: None,
         }
     }
 
@@ -77,7 +80,10 @@ impl Error for ReadError {
     }
 
     fn missing_field(field: &'static str) -> Self {
-        Self::custom(format!("needs the key `{field}`"))
+        ReadError {
+            missing: Some(field),
+            ..Self::custom(format!("needs the key `{field}`"))
+        }
     }
 }
 
@@ -218,10 +224,10 @@ impl<'de> Deserializer<'de> for &'de Node {
             }
             Content::Table(_) => match self.child("kind") {
                 Some(kind) => visitor.visit_enum(Tagged { kind, table: self }),
-                None => Err(ReadError::custom(format!(
-                    "needs the key `kind`, one of {}",
-                    alternatives(variants)
-                ))),
+                None => Err(ReadError {
+                    missing: Some("kind"),
+                    ..ReadError::custom(format!("needs the key `kind`, one of {}", alternatives(variants)))
+                }),
             },
             _ => Err(ReadError::custom(format!(
                 "must be one of {}",

@@ -34,6 +34,7 @@ fn listen<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::E
 
 fn origins<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     #[derive(Deserialize)]
+    #[serde(transparent)]
     struct Origin(#[serde(deserialize_with = "origin")] String);
 
     let origins = Vec::<Origin>::deserialize(deserializer)?;

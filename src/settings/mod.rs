@@ -150,7 +150,12 @@ fn read(tree: &mut Node, problems: &mut Vec<Problem>) -> Option<Settings> {
         };
         let (key, origin) = error.at.unwrap_or_else(|| (String::new(), tree.origin.clone()));
         let node = tree.find_at(&key, &origin);
-        if !node.is_some_and(|node| node.wounded) {
+        let known = |node: &Node| {
+            error
+                .missing
+                .is_some_and(|name| node.removed.iter().any(|key| key == name))
+        };
+        if !node.is_some_and(known) {
             problems.push(Problem {
                 origin: node.map_or(&origin, Node::written).clone(),
                 key: key.clone(),

@@ -18,8 +18,8 @@ pub(super) struct Node {
     pub key: String,
     pub origin: Origin,
     pub content: Content,
-    /// Something in it was wrong, was reported and taken out; that it is missing now is no news.
-    pub wounded: bool,
+    /// Keys that were wrong, were reported and taken out; that they are missing now is no news.
+    pub removed: Vec<String>,
 }
 
 #[derive(Debug, Clone)]
@@ -120,7 +120,7 @@ impl Node {
             key,
             origin: origin.clone(),
             content,
-            wounded: false,
+            removed: Vec::new(),
         }
     }
 
@@ -252,7 +252,7 @@ impl Node {
                         }
                         None => {
                             table.remove(&name);
-                            self.wounded = true;
+                            self.removed.push(name);
                         }
                     }
                     return true;

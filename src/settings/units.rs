@@ -194,7 +194,10 @@ pub(super) mod size {
     }
 
     pub fn serialize<S: Serializer>(value: &u64, serializer: S) -> Result<S::Ok, S::Error> {
-        match UNITS.iter().find(|(unit, _)| value % unit == 0 && *value > 0) {
+        match UNITS
+            .iter()
+            .find(|(unit, _)| value.is_multiple_of(*unit) && *value > 0)
+        {
             Some((unit, name)) => serializer.collect_str(&format_args!("{}{name}", value / unit)),
             None => serializer.collect_str(&format_args!("{value}B")),
         }
