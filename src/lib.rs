@@ -3,6 +3,7 @@
 pub mod actors;
 pub mod clock;
 pub mod core;
+pub mod cli;
 pub mod decode;
 pub mod domain;
 pub mod machine;
@@ -10,3 +11,4 @@ pub mod metrics;
 pub mod simulate;
 pub mod settings;
 pub mod storage;
+pub mod telemetry;

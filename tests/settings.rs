@@ -90,7 +90,7 @@ fn each_layer_beats_the_one_before() {
         (2, "error")
     );
 
-    layers.flags = vec![("log.level", "--log-level", "debug".into())];
+    layers.flags = vec![("log.level".into(), "--log-level".into(), "debug".into())];
     assert_eq!(layers.load().unwrap().log.level, "debug");
 }
 
@@ -217,7 +217,7 @@ fn a_problem_names_the_file_or_the_variable() {
     let layers = Layers {
         file: Some(file.path().to_owned()),
         environment: vec![("SENSORHIVE__HTTP__MAX_BODY".into(), "big".into())],
-        flags: vec![("log.level", "--log-level", "loud".into())],
+        flags: vec![("log.level".into(), "--log-level".into(), "loud".into())],
         ..Layers::default()
     };
     let message = layers.load().unwrap_err().to_string();
@@ -404,4 +404,108 @@ fn what_is_shown_can_be_read_again() {
         (settings.http, settings.storage, settings.limits)
     );
     assert_eq!((shown.sources, shown.log), (settings.sources, settings.log));
+}
+
+/// Every key there is, as its last part, from settings in which everything is set.
+fn every_key() -> Vec<String> {
+    fn walk(value: &toml::Value, keys: &mut Vec<String>) {
+        match value {
+            toml::Value::Table(table) => {
+                for (key, value) in table {
+                    keys.push(key.clone());
+                    walk(value, keys);
+                }
+            }
+            toml::Value::Array(items) => items.iter().for_each(|item| walk(item, keys)),
+            _ => {}
+        }
+    }
+
+    let settings = load(
+        "[sources.bench]\nkind = 'simulated'
+         [[series]]\nmatch = { sensor = 's', metric = 'm', tags = { site = 'a' } }
+         detectors = [{ kind = 'jump', threshold = 1 }, { kind = 'silence', after = '1m' }, { kind = 'threshold', above = 1 }]",
+    )
+    .unwrap();
+    let mut keys = Vec::new();
+    walk(
+        &settings.to_toml().unwrap().parse::<toml::Table>().unwrap().into(),
+        &mut keys,
+    );
+    keys
+}
+
+#[test]
+fn every_key_is_explained() {
+    let defaults = include_str!("../config/default.toml");
+    let manual = include_str!("../docs/configuration.md");
+    let keys = every_key();
+    assert!(keys.len() > 40, "{keys:?}");
+    for key in keys {
+        let assigned = |line: &str| {
+            let parts = line
+                .split([' ', '{', ','])
+                .filter(|part| !part.is_empty())
+                .collect::<Vec<_>>();
+            parts.windows(2).any(|pair| pair == [key.as_str(), "="])
+        };
+        let section = [format!("[{key}]"), format!(".{key}]"), format!("[{key}.")];
+        assert!(
+            defaults.lines().any(assigned) || section.iter().any(|form| defaults.contains(form)),
+            "{key} is not in config/default.toml"
+        );
+        let named = [
+            format!("`{key}`"),
+            format!("`[{key}]`"),
+            format!("`[[{key}]]`"),
+            format!("`[sources.{key}]`"),
+            format!("`[{key}.NAME]`"),
+        ];
+        assert!(
+            named.iter().any(|form| manual.contains(form)),
+            "{key} is not in docs/configuration.md"
+        );
+    }
+}
+
+/// The keys that the defaults show commented out have the values that they say.
+#[test]
+fn the_commented_defaults_are_true() {
+    let defaults = include_str!("../config/default.toml");
+    let uncommented: String = defaults
+        .lines()
+        .map(|line| match line.strip_prefix("# ") {
+            Some(rest)
+                if rest.starts_with('[')
+                    || rest.split_once(" = ").is_some_and(|(key, _)| !key.contains(' ')) =>
+            {
+                rest
+            }
+            _ => line,
+        })
+        .flat_map(|line| [line, "\n"])
+        .collect();
+    let settings = load(&uncommented).unwrap();
+    assert_eq!(
+        settings.sources["host"],
+        defaults_of("[sources.x]\nkind = 'host'\n[sources.host]\nkind = 'simulated'")
+    );
+    assert_eq!(
+        settings.sources["bench"],
+        defaults_of("[sources.x]\nkind = 'simulated'")
+    );
+    let entry = &settings.series.entries[0];
+    let plain = &load("[[series]]\nmatch = {}").unwrap().series.entries[0];
+    assert!(
+        entry.matches.sensor.is_some(),
+        "the commented entry is not the first"
+    );
+    assert_eq!(
+        (&entry.windows, entry.lateness, entry.idle_after, &entry.detectors),
+        (&plain.windows, plain.lateness, plain.idle_after, &plain.detectors)
+    );
+}
+
+fn defaults_of(text: &str) -> SourceSettings {
+    load(text).unwrap().sources["x"].clone()
 }

@@ -68,7 +68,7 @@ pub struct Layers {
     /// Environment variables; those without our prefix are left alone.
     pub environment: Vec<(String, String)>,
     /// Key, flag and value.
-    pub flags: Vec<(&'static str, &'static str, String)>,
+    pub flags: Vec<(String, String, String)>,
 }
 
 impl Layers {

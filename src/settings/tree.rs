@@ -76,10 +76,10 @@ pub(super) fn environment(variables: impl IntoIterator<Item = (String, String)>)
 }
 
 /// Flags of the command line, each a key, its flag and its value.
-pub(super) fn flags(flags: &[(&str, &str, String)]) -> Node {
+pub(super) fn flags(flags: &[(String, String, String)]) -> Node {
     let mut root = Node::empty(Origin::Default);
     for (key, flag, text) in flags {
-        root.set(key, Origin::Flag((*flag).to_owned()), text.clone());
+        root.set(key, Origin::Flag(flag.clone()), text.clone());
     }
     root
 }
