@@ -1,9 +1,9 @@
 //! Sensorhive: a service that watches sensors, one supervised actor each.
 
 pub mod actors;
+pub mod cli;
 pub mod clock;
 pub mod core;
-pub mod cli;
 pub mod decode;
 pub mod domain;
 pub mod machine;

@@ -56,6 +56,16 @@ impl Error for ReadError {
     }
 
     fn invalid_type(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
+        let found = match found {
+            Unexpected::Seq => "a list".to_owned(),
+            Unexpected::Map => "a table".to_owned(),
+            other => other.to_string(),
+        };
+        let expected = match expected.to_string() {
+            kind if kind == "a sequence" => "a list".to_owned(),
+            kind if kind == "a map" || kind.starts_with("struct ") => "a table".to_owned(),
+            kind => kind,
+        };
         Self::custom(format!("must be {expected}, but is {found}"))
     }
 
