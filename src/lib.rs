@@ -8,7 +8,7 @@ pub mod decode;
 pub mod domain;
 pub mod machine;
 pub mod metrics;
-pub mod simulate;
 pub mod settings;
+pub mod simulate;
 pub mod storage;
 pub mod telemetry;

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use sensorhive::domain::Tags;
 use sensorhive::settings::{
-    DetectorSettings, Fault, Layers, Settings, SettingsError, SourceSettings, StorageUrl, Synchronous,
+    DetectorSettings, Layers, Settings, SettingsError, SourceSettings, StorageUrl, Synchronous,
 };
+use sensorhive::simulate::Fault;
 use tempfile::NamedTempFile;
 
 fn file(text: &str) -> NamedTempFile {
@@ -241,6 +242,30 @@ fn a_file_that_is_no_toml_hides_no_other_mistake() {
 }
 
 #[test]
+fn a_value_in_the_place_of_a_section_is_reported_and_the_other_way_round() {
+    let environment = [
+        ("SENSORHIVE__HTTP__LISTEN", "127.0.0.1:1"),
+        ("SENSORHIVE__HTTP__LISTEN__PORT", "1"),
+        ("SENSORHIVE__LOG", "loud"),
+        ("SENSORHIVE__LOG__LEVEL", "info"),
+        ("SENSORHIVE__SERIES__0__WINDOWS", "1s"),
+    ];
+    let found = problems(load_with("http = 5\nseries = 7\nsources = []", &environment));
+    let expected = [
+        "http must be a table, with keys of its own",
+        "series must be a list, but is integer `7`",
+        "sources must be a table, with keys of its own",
+        "http.listen has no keys of its own; it has a value from environment variable SENSORHIVE__HTTP__LISTEN",
+        "log must be a table, with keys of its own",
+        "series has no keys of its own",
+    ];
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+    for (found, expected) in found.iter().zip(expected) {
+        assert!(found.starts_with(expected), "{found}");
+    }
+}
+
+#[test]
 fn a_missing_file_is_one_clear_line() {
     let layers = Layers {
         file: Some(PathBuf::from("/no/such.toml")),
@@ -359,7 +384,7 @@ fn the_demo_has_sensors_and_a_database_of_its_own_unless_configured() {
     };
     assert_eq!(
         (simulated.sensors, simulated.faults.as_slice()),
-        (200, &Fault::ALL[..])
+        (200, &Fault::ALL[1..])
     );
     let jump = [DetectorSettings::Jump { threshold: 5.0 }];
     assert_eq!(

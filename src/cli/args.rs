@@ -3,10 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use secrecy::SecretString;
 
-use crate::settings::{Fault, LogFormat, SimulatedSettings};
+use crate::settings::LogFormat;
+use crate::simulate::{Fault, SimulatorSettings};
 
 const ROOT_HELP: &str = "\
 Examples:
@@ -36,7 +38,7 @@ Examples:
   sensorhive simulate --sensors 1000 --rate 5000 --duration 1m --url http://localhost:8080
                                                 Feed a running instance for a minute
   sensorhive simulate --fault drift --fault stuck --seed 7
-                                                Only these faults, and the same ones each time";
+                                                These faults beside the spikes, the same each time";
 
 const TOKEN_HELP: &str = "\
 Examples:
@@ -101,12 +103,12 @@ pub struct SimulateArgs {
     /// The same seed gives the same readings
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
-    /// What the sensors do wrong; can be repeated
-    #[arg(long = "fault", value_enum, value_name = "FAULT", default_values_t = [Fault::Spike])]
+    /// How likely each reading is far off, 0 to 1
+    #[arg(long, value_name = "PROBABILITY", default_value_t = 0.02, value_parser = probability)]
+    pub spikes: f64,
+    /// What one sensor in twenty does wrong; can be repeated
+    #[arg(long = "fault", value_name = "FAULT", value_parser = fault())]
     pub faults: Vec<Fault>,
-    /// No faults at all
-    #[arg(long, conflicts_with = "faults")]
-    pub no_faults: bool,
     /// Stop after this time, such as 30s or 5m; without it and --count, never
     #[arg(long, value_parser = humantime::parse_duration)]
     pub duration: Option<Duration>,
@@ -122,18 +124,14 @@ pub struct SimulateArgs {
 }
 
 impl SimulateArgs {
-    /// As a source has them.
-    pub fn settings(&self) -> SimulatedSettings {
-        SimulatedSettings {
-            enabled: true,
+    /// As the simulator takes them.
+    pub fn settings(&self) -> SimulatorSettings {
+        SimulatorSettings {
             sensors: self.sensors,
             rate: self.rate,
             seed: self.seed,
-            faults: if self.no_faults {
-                Vec::new()
-            } else {
-                self.faults.clone()
-            },
+            spike_probability: self.spikes,
+            faults: self.faults.iter().copied().collect(),
         }
     }
 }
@@ -171,6 +169,17 @@ fn key_and_value(text: &str) -> Result<(String, String), &'static str> {
     match text.split_once('=') {
         Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_owned(), value.trim().to_owned())),
         _ => Err("write KEY=VALUE, such as http.listen=127.0.0.1:9090"),
+    }
+}
+
+fn fault() -> impl TypedValueParser<Value = Fault> {
+    PossibleValuesParser::new(Fault::ALL.map(Fault::as_str)).try_map(|name| name.parse::<Fault>())
+}
+
+fn probability(text: &str) -> Result<f64, &'static str> {
+    match text.parse() {
+        Ok(probability) if (0.0..=1.0).contains(&probability) => Ok(probability),
+        _ => Err("must be a number from 0 to 1"),
     }
 }
 
@@ -214,12 +223,9 @@ mod tests {
                 other => panic!("{other:?}"),
             }
         };
-        assert_eq!(faults(&[]), [Fault::Spike]);
-        assert_eq!(
-            faults(&["--fault", "nan", "--fault", "far-future"]),
-            [Fault::Nan, Fault::FarFuture]
-        );
-        assert_eq!(faults(&["--no-faults"]), []);
+        assert!(faults(&[]).is_empty());
+        let two = faults(&["--fault", "nan", "--fault", "far-future"]);
+        assert_eq!(two.to_string(), "nan,far-future");
     }
 
     #[test]

@@ -46,6 +46,14 @@ pub(super) fn check(settings: &Settings, tree: &Node, problems: &mut Vec<Problem
         let key = format!("sources.{name}");
         let reserved = ["http", "sensorhive"].contains(&name.as_str());
         must(!reserved, &key, "", "has a name that the service uses itself");
+        if let SourceSettings::Simulated(simulated) = source {
+            must(
+                simulated.rate <= 1e6 * f64::from(simulated.sensors),
+                &format!("{key}.rate"),
+                &format!("{key}.sensors"),
+                "must not be more than a million for each sensor",
+            );
+        }
         if let SourceSettings::Host(_) = source {
             let first = settings
                 .sources

@@ -27,7 +27,7 @@ pub use log::{LogFormat, LogSettings};
 pub use pipeline::{LimitsSettings, PipelineSettings};
 pub use problem::{Origin, Problem, SettingsError};
 pub use series::{DetectorSettings, Pattern, SeriesMatch, SeriesSettings, SeriesTable};
-pub use sources::{Fault, HostSettings, SimulatedSettings, SourceSettings};
+pub use sources::{HostSettings, SimulatedSettings, SourceSettings};
 pub use storage::{StorageSettings, StorageUrl, Synchronous};
 pub use supervision::SupervisionSettings;
 pub use tree::ENVIRONMENT_PREFIX;
@@ -94,20 +94,19 @@ impl Layers {
     }
 
     fn merge(&self, problems: &mut Vec<Problem>) -> Node {
-        let mut tree = tree::environment([]);
-        let mut add = |layer: Result<Node, Problem>| match layer {
-            Ok(layer) => tree.overlay(layer),
-            Err(problem) => problems.push(problem),
-        };
-        add(tree::preset(DEFAULTS, Origin::Default));
-        if self.demo {
-            add(tree::preset(DEMO, Origin::Demo));
+        let mut layers = vec![tree::preset(DEFAULTS, Origin::Default)];
+        layers.extend(self.demo.then(|| tree::preset(DEMO, Origin::Demo)));
+        layers.extend(self.file.as_deref().map(tree::file));
+        layers.extend(tree::environment(&self.environment).into_iter().map(Ok));
+        layers.extend(self.flags.iter().map(tree::flag).map(Ok));
+
+        let mut tree = Node::empty();
+        for layer in layers {
+            match layer {
+                Ok(layer) => tree.overlay(layer, problems),
+                Err(problem) => problems.push(problem),
+            }
         }
-        if let Some(path) = &self.file {
-            add(tree::file(path));
-        }
-        add(Ok(tree::environment(self.environment.iter().cloned())));
-        add(Ok(tree::flags(&self.flags)));
         tree
     }
 }

@@ -1,11 +1,12 @@
 //! `[sources.NAME]`: where readings come from. `kind` says which keys a source has.
 
-use std::str::FromStr;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::units;
+use crate::simulate::{Fault, SimulatorSettings};
 
 /// Kinds that are known but not part of this version.
 pub(super) const UNAVAILABLE_KINDS: [&str; 5] = ["kafka", "mqtt", "file", "http_poll", "redis"];
@@ -39,71 +40,24 @@ pub struct SimulatedSettings {
     pub rate: f64,
     /// The same seed gives the same readings.
     pub seed: u64,
+    /// How likely each reading of each sensor is far off, 0 to 1.
+    #[serde(deserialize_with = "probability")]
+    pub spike_probability: f64,
+    /// Each is given to one sensor in twenty.
+    #[serde(with = "faults")]
     pub faults: Vec<Fault>,
 }
 
-/// What simulated sensors can do wrong.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum,
-)]
-#[serde(rename_all = "kebab-case")]
-pub enum Fault {
-    /// Jumps by 15 for one reading.
-    Spike,
-    /// Moves away slowly.
-    Drift,
-    /// Says the same value for a while.
-    Stuck,
-    /// Says nothing for a while.
-    Silence,
-    /// Says the same reading again.
-    Duplicates,
-    /// Says readings in another order than they happened.
-    Disorder,
-    /// Says a reading long after it happened.
-    Late,
-    /// Says what is not a number.
-    Nan,
-    /// Says a time that is far in the future.
-    FarFuture,
-}
-
-impl Fault {
-    pub const ALL: [Fault; 9] = [
-        Fault::Spike,
-        Fault::Drift,
-        Fault::Stuck,
-        Fault::Silence,
-        Fault::Duplicates,
-        Fault::Disorder,
-        Fault::Late,
-        Fault::Nan,
-        Fault::FarFuture,
-    ];
-
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Fault::Spike => "spike",
-            Fault::Drift => "drift",
-            Fault::Stuck => "stuck",
-            Fault::Silence => "silence",
-            Fault::Duplicates => "duplicates",
-            Fault::Disorder => "disorder",
-            Fault::Late => "late",
-            Fault::Nan => "nan",
-            Fault::FarFuture => "far-future",
+impl SimulatedSettings {
+    /// As the simulator takes them.
+    pub fn simulator(&self) -> SimulatorSettings {
+        SimulatorSettings {
+            sensors: self.sensors,
+            rate: self.rate,
+            seed: self.seed,
+            spike_probability: self.spike_probability,
+            faults: self.faults.iter().copied().collect(),
         }
-    }
-}
-
-impl FromStr for Fault {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        Self::ALL
-            .into_iter()
-            .find(|fault| fault.as_str() == text)
-            .ok_or(())
     }
 }
 
@@ -132,7 +86,8 @@ impl Default for SimulatedSettings {
             sensors: 10,
             rate: 10.0,
             seed: 1,
-            faults: vec![Fault::Spike],
+            spike_probability: 0.02,
+            faults: Vec::new(),
         }
     }
 }
@@ -154,14 +109,52 @@ impl Serialize for SourceSettings {
     }
 }
 
-fn rate<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
-    let rate = units::finite(deserializer)?;
-    if (0.001..=10_000_000.0).contains(&rate) {
-        return Ok(rate);
+fn rate<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    within(
+        deserializer,
+        0.001..=10_000_000.0,
+        "a number from 0.001 to 10000000",
+    )
+}
+
+fn probability<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    within(deserializer, 0.0..=1.0, "a number from 0 to 1")
+}
+
+fn within<'de, D: Deserializer<'de>>(
+    deserializer: D,
+    range: RangeInclusive<f64>,
+    expected: &'static str,
+) -> Result<f64, D::Error> {
+    use serde::de::{Error, Unexpected};
+
+    let value = units::finite(deserializer)?;
+    if range.contains(&value) {
+        Ok(value)
+    } else {
+        Err(D::Error::invalid_value(Unexpected::Float(value), &expected))
     }
-    let found = serde::de::Unexpected::Float(rate);
-    Err(serde::de::Error::invalid_value(
-        found,
-        &"a number from 0.001 to 10000000",
-    ))
+}
+
+/// A list of names.
+mod faults {
+    use super::*;
+
+    #[derive(Deserialize)]
+    #[serde(transparent)]
+    struct Name(#[serde(deserialize_with = "name")] Fault);
+
+    fn name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Fault, D::Error> {
+        let expected = "one of `spike`, `drift`, `stuck`, `silence`, `duplicates`, `disorder`, `late`, `nan`, `far-future`";
+        units::parsed(deserializer, expected, |text| text.parse().ok())
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Fault>, D::Error> {
+        let names = Vec::<Name>::deserialize(deserializer)?;
+        Ok(names.into_iter().map(|Name(fault)| fault).collect())
+    }
+
+    pub fn serialize<S: Serializer>(faults: &[Fault], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(faults.iter().map(|fault| fault.as_str()))
+    }
 }

@@ -59,34 +59,44 @@ fn layer(source: &impl Source, origin: Origin) -> Result<Node, Problem> {
     }
 }
 
-/// Reads variables such as `SENSORHIVE__HTTP__LISTEN`. A value that opens with `[` or `{` is read as TOML.
-pub(super) fn environment(variables: impl IntoIterator<Item = (String, String)>) -> Node {
+/// Variables such as `SENSORHIVE__HTTP__LISTEN`, a layer each. A value that opens with `[` or `{` is read as TOML.
+pub(super) fn environment(variables: &[(String, String)]) -> Vec<Node> {
     let prefix = format!("{ENVIRONMENT_PREFIX}__");
-    let mut variables: Vec<_> = variables
-        .into_iter()
-        .filter(|(name, _)| name.starts_with(&prefix))
-        .collect();
+    let ours = |(name, text): &(String, String)| {
+        let path = name.strip_prefix(&prefix)?.to_lowercase().replace("__", ".");
+        Some(Node::branch("", &path, Origin::Environment(name.clone()), text))
+    };
+    let mut variables = variables.to_vec();
     variables.sort();
-    let mut root = Node::empty(Origin::Default);
-    for (name, text) in variables {
-        let path = name[prefix.len()..].to_lowercase().replace("__", ".");
-        root.set(&path, Origin::Environment(name), text);
-    }
-    root
+    variables.iter().filter_map(ours).collect()
 }
 
-/// Flags of the command line, each a key, its flag and its value.
-pub(super) fn flags(flags: &[(String, String, String)]) -> Node {
-    let mut root = Node::empty(Origin::Default);
-    for (key, flag, text) in flags {
-        root.set(key, Origin::Flag(flag.clone()), text.clone());
-    }
-    root
+/// A flag of the command line: its key, the flag and its value.
+pub(super) fn flag((key, flag, text): &(String, String, String)) -> Node {
+    Node::branch("", key, Origin::Flag(flag.clone()), text)
 }
 
 impl Node {
-    fn empty(origin: Origin) -> Node {
-        Node::new(String::new(), &origin, ValueKind::Table(Default::default()))
+    pub fn empty() -> Node {
+        Node::new(
+            String::new(),
+            &Origin::Default,
+            ValueKind::Table(Default::default()),
+        )
+    }
+
+    /// One value, with the tables that lead to it.
+    fn branch(key: &str, path: &str, origin: Origin, text: &str) -> Node {
+        let Some((name, rest)) = path.split_once('.').or((!path.is_empty()).then_some((path, ""))) else {
+            return Node::new(key.to_owned(), &origin, parse_text(text));
+        };
+        let child = Node::branch(&join(key, name), rest, origin.clone(), text);
+        Node {
+            key: key.to_owned(),
+            origin,
+            content: Content::Table(BTreeMap::from([(name.to_owned(), child)])),
+            removed: Vec::new(),
+        }
     }
 
     fn new(key: String, origin: &Origin, value: ValueKind) -> Node {
@@ -124,40 +134,13 @@ impl Node {
         }
     }
 
-    /// Sets one value, making the tables on the way.
-    fn set(&mut self, path: &str, origin: Origin, text: String) {
-        let (first, rest) = match path.split_once('.') {
-            Some((first, rest)) => (first, Some(rest)),
-            None => (path, None),
-        };
-        let key = join(&self.key, first);
-        if !matches!(self.content, Content::Table(_)) {
-            self.content = Content::Table(BTreeMap::new());
-        }
-        let Content::Table(table) = &mut self.content else {
-            return;
-        };
-        match rest {
-            Some(rest) => table
-                .entry(first.to_owned())
-                .or_insert_with(|| Node {
-                    key,
-                    ..Node::empty(origin.clone())
-                })
-                .set(rest, origin, text),
-            None => {
-                table.insert(first.to_owned(), Node::new(key, &origin, parse_text(text)));
-            }
-        }
-    }
-
-    /// Lays a later layer over this one.
-    pub fn overlay(&mut self, later: Node) {
+    /// Lays a later layer over this one. A table and a value cannot stand for each other: the earlier stays.
+    pub fn overlay(&mut self, later: Node, problems: &mut Vec<Problem>) {
         match (&mut self.content, later.content) {
             (Content::Table(table), Content::Table(later)) => {
                 for (name, node) in later {
                     match table.get_mut(&name) {
-                        Some(earlier) => earlier.overlay(node),
+                        Some(earlier) => earlier.overlay(node, problems),
                         None => {
                             table.insert(name, node);
                         }
@@ -168,6 +151,16 @@ impl Node {
                 later.append(list);
                 *list = later;
             }
+            (Content::Table(_), _) => problems.push(Problem {
+                key: later.key,
+                origin: later.origin,
+                message: "must be a table, with keys of its own".to_owned(),
+            }),
+            (_, Content::Table(_)) => problems.push(Problem {
+                key: later.key,
+                origin: later.origin,
+                message: format!("has no keys of its own; it has a value from {}", self.origin),
+            }),
             (_, content) => {
                 self.origin = later.origin;
                 self.content = content;
@@ -278,12 +271,12 @@ fn join(parent: &str, name: &str) -> String {
 }
 
 /// Tables and lists can be written in an environment variable as in a file.
-fn parse_text(text: String) -> ValueKind {
+fn parse_text(text: &str) -> ValueKind {
     if text.starts_with(['[', '{'])
         && let Ok(mut table) = File::from_str(&format!("value = {text}"), FileFormat::Toml).collect()
         && let Some(Value { kind, .. }) = table.remove("value")
     {
         return kind;
     }
-    ValueKind::String(text)
+    ValueKind::String(text.to_owned())
 }
