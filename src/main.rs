@@ -1,3 +1,5 @@
-//! The command line.
+//! The command line; see `sensorhive --help`.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    sensorhive::cli::main().into()
+}

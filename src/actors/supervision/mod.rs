@@ -122,6 +122,7 @@ const MAILBOX_CAPACITY: usize = 16;
 struct Unborn(Option<Arc<Handle>>);
 
 impl Unborn {
+    #[expect(clippy::disallowed_methods, reason = "this is the supervisor, which contains the panics")]
     fn begin<A: Supervise>(
         mut self,
         mut context: Context<A>,

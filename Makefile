@@ -1,0 +1,38 @@
+# The doors of the house. `make run` and `make test` set up what they need on a bare machine; the scripts say what they do.
+
+.PHONY: build run demo test bench lint fmt audit mutants
+
+# Builds the release binary: target/release/sensorhive
+build:
+	scripts/build.sh
+
+# Builds and starts. Flags go into ARGS: make run ARGS="--set http.listen=127.0.0.1:9090"
+run: build
+	scripts/start.sh run $(ARGS)
+
+# As run, with 200 simulated sensors that misbehave.
+demo: build
+	scripts/start.sh demo $(ARGS)
+
+# Every check and every test. With SENSORHIVE_TEST_REQUIRE=all nothing may be skipped.
+test:
+	scripts/test.sh
+
+# Prints the figures, each beside its ceiling from the same run.
+bench:
+	cargo bench --locked
+
+lint:
+	cargo fmt --check
+	cargo clippy --locked --all-targets --all-features -- -D warnings
+
+fmt:
+	cargo fmt
+
+# Looks for known vulnerabilities. Fetches the RustSec database, so it needs the network.
+audit:
+	cargo deny --locked check advisories
+
+# Breaks the heart of the program in small ways, and reports what no test noticed.
+mutants:
+	scripts/mutants.sh

@@ -1,0 +1,9 @@
+#!/bin/sh
+# Builds the release binary, on a bare machine too.
+set -eu
+cd "$(dirname "$0")/.."
+. scripts/setup.sh
+
+need_to_build
+say "building sensorhive with $(rustc --version); the first time takes some minutes"
+cargo build --release --locked

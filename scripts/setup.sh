@@ -1,0 +1,64 @@
+# Sourced by the other scripts: sees to it that what building needs is there, and says what it does.
+# What it may not install it names, with the one command that does.
+
+say() { printf '==> %s\n' "$*" >&2; }
+fail() { printf 'error: %s\n' "$*" >&2; exit 1; }
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi
+}
+
+may_be_root() {
+    [ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null
+}
+
+# install_packages WHAT DEBIAN-PACKAGE...
+install_packages() {
+    what=$1
+    shift
+    if command -v apt-get >/dev/null && may_be_root; then
+        say "$what is missing; installing $*"
+        as_root apt-get update -qq
+        as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@"
+    elif command -v apt-get >/dev/null; then
+        fail "$what is missing. Install it with: sudo apt-get install -y $*"
+    else
+        fail "$what is missing. Install it with your system's package manager (on Debian it is: $*)"
+    fi
+}
+
+# version_at_least HAVE WANT
+version_at_least() {
+    [ "$(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n 1)" = "$2" ]
+}
+
+rust_is_good() {
+    command -v cargo >/dev/null && command -v rustc >/dev/null || return 1
+    have=$(rustc --version | cut -d ' ' -f 2)
+    version_at_least "${have%%-*}" "$wanted_rust"
+}
+
+need_rust() {
+    wanted_rust=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' Cargo.toml)
+    PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin
+    rust_is_good && return
+    if ! command -v rustup >/dev/null; then
+        command -v curl >/dev/null || install_packages curl curl ca-certificates
+        say "Rust $wanted_rust or newer is missing; installing rustup into ${CARGO_HOME:-$HOME/.cargo}"
+        curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y --profile minimal --no-modify-path ||
+            fail "Rust could not be installed. Install Rust $wanted_rust or newer as https://rustup.rs says"
+        PATH=${CARGO_HOME:-$HOME/.cargo}/bin:$PATH
+    fi
+    if ! rust_is_good; then
+        say "Rust is older than $wanted_rust; installing the newest stable one beside it"
+        rustup toolchain install stable --profile minimal || fail "install Rust $wanted_rust or newer"
+        export RUSTUP_TOOLCHAIN=stable
+    fi
+    rust_is_good || fail "Rust $wanted_rust or newer is needed, and $(rustc --version) is what is there"
+}
+
+# The C compiler is for SQLite, which is compiled in.
+need_to_build() {
+    command -v cc >/dev/null || install_packages "a C compiler" gcc libc6-dev
+    need_rust
+}

@@ -1,0 +1,244 @@
+//! The command line: subcommands, flags, and help that teaches.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use secrecy::SecretString;
+
+use crate::settings::LogFormat;
+use crate::simulate::{Fault, SimulatorSettings};
+
+const ROOT_HELP: &str = "\
+Examples:
+  sensorhive                                    Watch this machine; serve http://127.0.0.1:8080
+  sensorhive demo                               The same, with 200 simulated sensors that misbehave
+  sensorhive --config my.toml check-config      Find every mistake in a configuration
+  sensorhive --set http.listen=127.0.0.1:9090   Change a setting for one run
+  SENSORHIVE__LOG__LEVEL=debug sensorhive       The same by the environment
+  curl -s localhost:8080/api/metrics/latest     Ask what was measured last
+
+Exit codes:
+  0  done, or stopped cleanly (SIGTERM, Ctrl-C)
+  1  failed while running
+  2  the configuration or the command line is wrong
+  3  the address to listen on is taken
+  4  the data directory or the database cannot be used
+  5  the database was made by a newer version of sensorhive";
+
+const CHECK_HELP: &str = "\
+Examples:
+  sensorhive --config my.toml check-config      Print every mistake, or what is in force
+  sensorhive check-config --defaults > my.toml  Start a configuration from the explained defaults";
+
+const SIMULATE_HELP: &str = "\
+Examples:
+  sensorhive simulate --count 10                Ten readings as JSON lines
+  sensorhive simulate --sensors 1000 --rate 5000 --duration 1m --url http://localhost:8080
+                                                Feed a running instance for a minute
+  sensorhive simulate --fault drift --fault stuck --seed 7
+                                                These faults beside the spikes, the same each time";
+
+const TOKEN_HELP: &str = "\
+Examples:
+  sensorhive token create --role admin          Print a new token, once; also while the service runs
+  sensorhive token create --role operator --name gateway-7
+  sensorhive token list
+  sensorhive token revoke gateway-7";
+
+/// Watches sensors. Every sensor is an actor of its own, and nothing is acknowledged before it is stored.
+#[derive(Debug, Parser)]
+#[command(name = "sensorhive", version, after_help = ROOT_HELP, propagate_version = true)]
+pub struct Cli {
+    /// The file with your settings; what it leaves out keeps its default
+    #[arg(long, short, global = true, value_name = "FILE", env = "SENSORHIVE_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Sets one key of the configuration, beating file and environment; can be repeated
+    #[arg(long, global = true, value_name = "KEY=VALUE", value_parser = key_and_value)]
+    pub set: Vec<(String, String)>,
+    /// off, error, warn, info, debug, trace, or a list such as info,sensorhive::web=debug
+    #[arg(long, global = true, value_name = "LEVEL")]
+    pub log_level: Option<String>,
+    #[arg(long, global = true, value_enum, value_name = "FORMAT")]
+    pub log_format: Option<LogFormat>,
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Runs the service (what happens without a subcommand, too)
+    Run,
+    /// Runs the service with 200 simulated sensors that misbehave, on a database of its own
+    Demo,
+    /// Checks the configuration: prints every mistake and exits with 2, or prints what is in force
+    #[command(after_help = CHECK_HELP)]
+    CheckConfig {
+        /// Print the defaults, with every key explained, and check nothing
+        #[arg(long)]
+        defaults: bool,
+    },
+    /// Brings the database to the version of this program; `run` does the same when it starts
+    Migrate,
+    /// Makes up sensors: as JSON lines, or sent to a running instance
+    #[command(after_help = SIMULATE_HELP)]
+    Simulate(SimulateArgs),
+    /// Makes, lists and revokes the tokens that the API asks for
+    #[command(after_help = TOKEN_HELP, arg_required_else_help = true)]
+    Token {
+        #[command(subcommand)]
+        command: TokenCommand,
+    },
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct SimulateArgs {
+    /// How many sensors
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub sensors: u32,
+    /// Readings a second, of all sensors together
+    #[arg(long, default_value_t = 10.0, value_parser = rate)]
+    pub rate: f64,
+    /// The same seed gives the same readings
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// How likely each reading is far off, 0 to 1
+    #[arg(long, value_name = "PROBABILITY", default_value_t = 0.02, value_parser = probability)]
+    pub spikes: f64,
+    /// What one sensor in twenty does wrong; can be repeated
+    #[arg(long = "fault", value_name = "FAULT", value_parser = fault())]
+    pub faults: Vec<Fault>,
+    /// Stop after this time, such as 30s or 5m; without it and --count, never
+    #[arg(long, value_parser = humantime::parse_duration)]
+    pub duration: Option<Duration>,
+    /// Stop after this many readings; without --url they are printed at once
+    #[arg(long)]
+    pub count: Option<u64>,
+    /// Send the readings to the instance at this address instead of printing them
+    #[arg(long, value_parser = url)]
+    pub url: Option<String>,
+    /// The token to send them with, where the instance asks for one
+    #[arg(long, env = "SENSORHIVE_TOKEN", hide_env_values = true, requires = "url")]
+    pub token: Option<SecretString>,
+}
+
+impl SimulateArgs {
+    /// As the simulator takes them.
+    pub fn settings(&self) -> SimulatorSettings {
+        SimulatorSettings {
+            sensors: self.sensors,
+            rate: self.rate,
+            seed: self.seed,
+            spike_probability: self.spikes,
+            faults: self.faults.iter().copied().collect(),
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub enum TokenCommand {
+    /// Makes a token and prints it, once; only its hash is kept
+    Create {
+        #[arg(long, value_enum)]
+        role: RoleArg,
+        /// What it is for, to tell it from others
+        #[arg(long)]
+        name: Option<String>,
+    },
+    /// Lists the tokens: name, role, when made; never the token itself
+    List,
+    /// Makes a token worthless, at once
+    Revoke {
+        /// As `token list` shows it
+        name: String,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum RoleArg {
+    /// May do everything
+    Admin,
+    /// May send readings, acknowledge and silence
+    Operator,
+    /// May read
+    Viewer,
+}
+
+fn key_and_value(text: &str) -> Result<(String, String), &'static str> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_owned(), value.trim().to_owned())),
+        _ => Err("write KEY=VALUE, such as http.listen=127.0.0.1:9090"),
+    }
+}
+
+fn fault() -> impl TypedValueParser<Value = Fault> {
+    PossibleValuesParser::new(Fault::ALL.map(Fault::as_str)).try_map(|name| name.parse::<Fault>())
+}
+
+fn probability(text: &str) -> Result<f64, &'static str> {
+    match text.parse() {
+        Ok(probability) if (0.0..=1.0).contains(&probability) => Ok(probability),
+        _ => Err("must be a number from 0 to 1"),
+    }
+}
+
+fn rate(text: &str) -> Result<f64, &'static str> {
+    match text.parse() {
+        Ok(rate) if (0.001..=10_000_000.0).contains(&rate) => Ok(rate),
+        _ => Err("must be a number from 0.001 to 10000000"),
+    }
+}
+
+fn url(text: &str) -> Result<String, &'static str> {
+    match reqwest::Url::parse(text) {
+        Ok(url) if url.scheme() == "http" && url.has_host() => Ok(text.trim_end_matches('/').to_owned()),
+        Ok(url) if url.scheme() == "https" => Err("https is not available in this version"),
+        _ => Err("must be an address such as http://localhost:8080"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        <Cli as clap::CommandFactory>::command().debug_assert();
+    }
+
+    #[test]
+    fn without_a_subcommand_it_runs() {
+        let cli = Cli::try_parse_from(["sensorhive", "--set", "a.b = c=d"]).unwrap();
+        assert!(cli.command.is_none());
+        assert_eq!(cli.set, [("a.b".to_owned(), "c=d".to_owned())]);
+    }
+
+    #[test]
+    fn simulate_takes_the_faults_it_is_given() {
+        let faults = |args: &[&str]| {
+            let args = ["sensorhive", "simulate"].iter().chain(args);
+            match Cli::try_parse_from(args).unwrap().command {
+                Some(Command::Simulate(args)) => args.settings().faults,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert!(faults(&[]).is_empty());
+        let two = faults(&["--fault", "nan", "--fault", "far-future"]);
+        assert_eq!(two.to_string(), "nan,far-future");
+    }
+
+    #[test]
+    fn a_token_is_never_shown() {
+        let args = [
+            "sensorhive",
+            "simulate",
+            "--url",
+            "http://localhost:1",
+            "--token",
+            "hunter2",
+        ];
+        let shown = format!("{:?}", Cli::try_parse_from(args).unwrap());
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
+}

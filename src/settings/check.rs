@@ -1,0 +1,84 @@
+//! What one value cannot tell: whether the settings fit together.
+
+use super::problem::{Origin, Problem};
+use super::tree::Node;
+use super::{Settings, SourceSettings};
+
+/// Adds a problem for each pair of settings that do not fit. A key that is wrong by itself is not judged again.
+pub(super) fn check(settings: &Settings, tree: &Node, problems: &mut Vec<Problem>) {
+    let Settings {
+        limits,
+        supervision,
+        http,
+        ..
+    } = settings;
+    let mut found = Vec::new();
+    let mut must = |holds: bool, key: &str, other: &str, message: &str| {
+        if !holds {
+            found.push((key.to_owned(), other.to_owned(), message.to_owned()));
+        }
+    };
+    must(
+        supervision.backoff_base <= supervision.backoff_max,
+        "supervision.backoff_base",
+        "supervision.backoff_max",
+        "must not be longer than `supervision.backoff_max`",
+    );
+    must(
+        limits.batch_readings <= limits.readings_in_flight,
+        "limits.batch_readings",
+        "limits.readings_in_flight",
+        "must not be more than `limits.readings_in_flight`",
+    );
+    must(
+        limits.payload <= limits.bytes_in_flight,
+        "limits.payload",
+        "limits.bytes_in_flight",
+        "must not be more than `limits.bytes_in_flight`",
+    );
+    must(
+        http.max_body <= limits.bytes_in_flight,
+        "http.max_body",
+        "limits.bytes_in_flight",
+        "must not be more than `limits.bytes_in_flight`",
+    );
+    for (name, source) in &settings.sources {
+        let key = format!("sources.{name}");
+        let reserved = ["http", "sensorhive"].contains(&name.as_str());
+        must(!reserved, &key, "", "has a name that the service uses itself");
+        if let SourceSettings::Simulated(simulated) = source {
+            must(
+                simulated.rate <= 1e6 * f64::from(simulated.sensors),
+                &format!("{key}.rate"),
+                &format!("{key}.sensors"),
+                "must not be more than a million for each sensor",
+            );
+        }
+        if let SourceSettings::Host(_) = source {
+            let first = settings
+                .sources
+                .iter()
+                .find(|(_, other)| matches!(other, SourceSettings::Host(_)));
+            let single = first.is_some_and(|(first, _)| first == name);
+            must(
+                single,
+                &key,
+                "",
+                "is a second source of kind `host`, and there is only one host",
+            );
+        }
+    }
+    for (key, other, message) in found {
+        let known = |problem: &Problem| problem.key == key || problem.key == other;
+        if !problems.iter().any(known) {
+            let written = |key: &str| tree.find(key).map(|node| node.written().clone());
+            // Blame what the user wrote, which may be the other one.
+            let origin = [written(&key), written(&other)].into_iter().flatten().max();
+            problems.push(Problem {
+                origin: origin.unwrap_or(Origin::Default),
+                key,
+                message,
+            });
+        }
+    }
+}

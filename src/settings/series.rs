@@ -1,0 +1,234 @@
+//! `[[series]]`: which series get which windows and detectors.
+//!
+//! Invariants: entries are looked through in order and the first that matches wins: those of the user, then the built-in
+//! ones. A series that nothing matches gets [`SeriesSettings::default`].
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use globset::{Glob, GlobMatcher};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::units;
+use crate::domain::Tags;
+
+/// All entries, in the order in which they are tried.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SeriesTable {
+    pub entries: Vec<SeriesSettings>,
+    #[serde(skip)]
+    otherwise: SeriesSettings,
+}
+
+impl SeriesTable {
+    pub fn find(&self, sensor: &str, metric: &str, tags: &Tags) -> &SeriesSettings {
+        let matching = |entry: &&SeriesSettings| entry.matches.accepts(sensor, metric, tags);
+        self.entries.iter().find(matching).unwrap_or(&self.otherwise)
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SeriesSettings {
+    #[serde(rename = "match")]
+    pub matches: SeriesMatch,
+    /// Sizes of the tumbling windows.
+    #[serde(default = "default_windows", with = "windows")]
+    pub windows: Vec<Duration>,
+    /// How far event times may lag behind the newest one before a reading is late.
+    #[serde(default = "default_lateness", with = "units::duration")]
+    pub lateness: Duration,
+    /// After this long without a reading, the series' windows close without it.
+    #[serde(default = "default_idle_after", with = "units::interval")]
+    pub idle_after: Duration,
+    #[serde(default)]
+    pub detectors: Vec<DetectorSettings>,
+}
+
+impl Default for SeriesSettings {
+    fn default() -> Self {
+        SeriesSettings {
+            matches: SeriesMatch::default(),
+            windows: default_windows(),
+            lateness: default_lateness(),
+            idle_after: default_idle_after(),
+            detectors: Vec::new(),
+        }
+    }
+}
+
+fn default_windows() -> Vec<Duration> {
+    vec![Duration::from_secs(60)]
+}
+
+fn default_lateness() -> Duration {
+    Duration::from_secs(5)
+}
+
+fn default_idle_after() -> Duration {
+    Duration::from_secs(60)
+}
+
+/// What is not given accepts everything.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SeriesMatch {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sensor: Option<Pattern>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metric: Option<Pattern>,
+    /// The sensor must have each of these tags.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, Pattern>,
+}
+
+impl SeriesMatch {
+    pub fn accepts(&self, sensor: &str, metric: &str, tags: &Tags) -> bool {
+        let matches = |pattern: &Option<Pattern>, text| pattern.as_ref().is_none_or(|p| p.matches(text));
+        matches(&self.sensor, sensor)
+            && matches(&self.metric, metric)
+            && self
+                .tags
+                .iter()
+                .all(|(name, pattern)| tags.get(name).is_some_and(|value| pattern.matches(value)))
+    }
+}
+
+/// A glob: `*` any text, `?` one character, `[ab]` one of these, `{a,b}` either.
+#[derive(Clone)]
+pub struct Pattern {
+    text: String,
+    matcher: GlobMatcher,
+}
+
+impl Pattern {
+    pub fn parse(text: &str) -> Result<Self, globset::Error> {
+        Ok(Pattern {
+            text: text.to_owned(),
+            matcher: Glob::new(text)?.compile_matcher(),
+        })
+    }
+
+    pub fn matches(&self, text: &str) -> bool {
+        self.matcher.is_match(text)
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+}
+
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl fmt::Debug for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.text.fmt(f)
+    }
+}
+
+impl Serialize for Pattern {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.text)
+    }
+}
+
+impl<'de> Deserialize<'de> for Pattern {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        units::parsed(deserializer, "a pattern such as \"boiler-*\"", |text| {
+            Pattern::parse(text).ok()
+        })
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum DetectorSettings {
+    /// The difference to the previous value is above `threshold`.
+    Jump {
+        #[serde(deserialize_with = "units::not_negative")]
+        threshold: f64,
+    },
+    /// The value is above: a warning; above 1.2 × an error, above 1.5 × critical.
+    Threshold {
+        #[serde(deserialize_with = "units::finite")]
+        above: f64,
+    },
+    /// Nothing was heard for this long.
+    Silence {
+        #[serde(deserialize_with = "units::interval::deserialize")]
+        after: Duration,
+    },
+    /// Panics on values above.
+    #[cfg(feature = "faults")]
+    Fault {
+        #[serde(deserialize_with = "units::finite")]
+        panic_above: f64,
+    },
+}
+
+/// Written as it is read: one table with `kind`.
+impl Serialize for DetectorSettings {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        #[serde(tag = "kind", rename_all = "snake_case")]
+        enum Tagged {
+            Jump {
+                threshold: f64,
+            },
+            Threshold {
+                above: f64,
+            },
+            Silence {
+                #[serde(serialize_with = "units::duration::serialize")]
+                after: Duration,
+            },
+            #[cfg(feature = "faults")]
+            Fault {
+                panic_above: f64,
+            },
+        }
+
+        match *self {
+            DetectorSettings::Jump { threshold } => Tagged::Jump { threshold },
+            DetectorSettings::Threshold { above } => Tagged::Threshold { above },
+            DetectorSettings::Silence { after } => Tagged::Silence { after },
+            #[cfg(feature = "faults")]
+            DetectorSettings::Fault { panic_above } => Tagged::Fault { panic_above },
+        }
+        .serialize(serializer)
+    }
+}
+
+/// A list of window sizes.
+mod windows {
+    use super::*;
+    use serde::de::Error;
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(transparent)]
+    struct Size(#[serde(with = "units::interval")] Duration);
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Duration>, D::Error> {
+        let mut sizes: Vec<Duration> = Vec::new();
+        for Size(size) in Vec::<Size>::deserialize(deserializer)? {
+            if sizes.contains(&size) {
+                return Err(D::Error::custom(format!(
+                    "has the size {} twice",
+                    humantime::format_duration(size)
+                )));
+            }
+            sizes.push(size);
+        }
+        Ok(sizes)
+    }
+
+    pub fn serialize<S: Serializer>(sizes: &[Duration], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(sizes.iter().copied().map(Size))
+    }
+}

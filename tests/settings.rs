@@ -1,0 +1,536 @@
+//! The settings as an operator meets them: files, the environment, flags, and every mistake at once.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use sensorhive::domain::Tags;
+use sensorhive::settings::{
+    DetectorSettings, Layers, Settings, SettingsError, SourceSettings, StorageUrl, Synchronous,
+};
+use sensorhive::simulate::Fault;
+use tempfile::NamedTempFile;
+
+fn file(text: &str) -> NamedTempFile {
+    let mut file = NamedTempFile::with_suffix(".toml").unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+    file
+}
+
+fn load(text: &str) -> Result<Settings, SettingsError> {
+    load_with(text, &[])
+}
+
+fn load_with(text: &str, environment: &[(&str, &str)]) -> Result<Settings, SettingsError> {
+    let file = file(text);
+    let layers = Layers {
+        file: Some(file.path().to_owned()),
+        environment: environment
+            .iter()
+            .map(|(k, v)| (k.to_string(), v.to_string()))
+            .collect(),
+        ..Layers::default()
+    };
+    layers.load()
+}
+
+/// Each problem as `key message`.
+fn problems(result: Result<Settings, SettingsError>) -> Vec<String> {
+    let error = result.expect_err("the settings were accepted");
+    error
+        .problems
+        .iter()
+        .map(|p| format!("{} {}", p.key, p.message))
+        .collect()
+}
+
+fn defaults() -> Settings {
+    Layers::default().load().unwrap()
+}
+
+#[test]
+fn nothing_configured_is_a_whole_configuration() {
+    let settings = defaults();
+    assert_eq!(settings.http.listen.to_string(), "127.0.0.1:8080");
+    assert_eq!(
+        settings.storage.url,
+        StorageUrl::Sqlite(PathBuf::from("data/sensorhive.db"))
+    );
+    assert_eq!(settings.storage.synchronous, Synchronous::Full);
+    assert_eq!(settings.storage.retention, None);
+    assert_eq!(settings.limits.bytes_in_flight, 64 << 20);
+    assert_eq!(settings.limits.min_time.to_string(), "2000-01-01T00:00:00Z");
+    assert_eq!(settings.supervision.backoff_base, Duration::from_millis(100));
+    let sources: Vec<_> = settings.sources.keys().map(|name| name.as_str()).collect();
+    assert_eq!(sources, ["host"]);
+    assert!(settings.sources["host"].enabled());
+}
+
+#[test]
+fn each_layer_beats_the_one_before() {
+    let file = file("[http]\nrequests_per_second = 1\n[log]\nlevel = 'warn'\nformat = 'json'");
+    let mut layers = Layers {
+        file: Some(file.path().to_owned()),
+        ..Layers::default()
+    };
+    let settings = layers.load().unwrap();
+    assert_eq!(
+        (settings.http.requests_per_second, settings.log.level.as_str()),
+        (1, "warn")
+    );
+    assert_eq!(settings.http.max_body, defaults().http.max_body);
+
+    layers.environment = vec![
+        ("SENSORHIVE__HTTP__REQUESTS_PER_SECOND".into(), "2".into()),
+        ("SENSORHIVE__LOG__LEVEL".into(), "error".into()),
+        ("SENSORHIVE_OTHER".into(), "not ours".into()),
+    ];
+    let settings = layers.load().unwrap();
+    assert_eq!(
+        (settings.http.requests_per_second, settings.log.level.as_str()),
+        (2, "error")
+    );
+
+    layers.flags = vec![("log.level".into(), "--log-level".into(), "debug".into())];
+    assert_eq!(layers.load().unwrap().log.level, "debug");
+}
+
+#[test]
+fn the_environment_reaches_every_type() {
+    let settings = load_with(
+        "",
+        &[
+            (
+                "SENSORHIVE__HTTP__CORS_ORIGINS",
+                "https://a.example, http://b.example:3000",
+            ),
+            ("SENSORHIVE__SOURCES__HOST__ENABLED", "false"),
+            ("SENSORHIVE__SOURCES__BENCH__KIND", "simulated"),
+            ("SENSORHIVE__SOURCES__BENCH__RATE", "2.5"),
+            ("SENSORHIVE__SOURCES__BENCH__FAULTS", "nan,far-future"),
+            ("SENSORHIVE__STORAGE__RETENTION", "30d"),
+            (
+                "SENSORHIVE__SERIES",
+                "[{ match = { metric = \"t\" }, windows = [\"10s\"] }]",
+            ),
+        ],
+    )
+    .unwrap();
+    assert_eq!(
+        settings.http.cors_origins,
+        ["https://a.example", "http://b.example:3000"]
+    );
+    assert!(!settings.sources["host"].enabled());
+    let SourceSettings::Simulated(bench) = &settings.sources["bench"] else {
+        panic!("bench is not simulated");
+    };
+    assert_eq!((bench.rate, bench.sensors), (2.5, 10));
+    assert_eq!(bench.faults, [Fault::Nan, Fault::FarFuture]);
+    assert_eq!(settings.storage.retention, Some(Duration::from_secs(30 * 86_400)));
+    let found = settings.series.find("s", "t", &Tags::new());
+    assert_eq!(found.windows, [Duration::from_secs(10)]);
+}
+
+#[test]
+fn every_mistake_is_reported_at_once_with_its_key_and_place() {
+    let text = r#"
+        colour = "red"
+        [http]
+        listen = "everywhere"
+        cors_origins = ["https://good.example", "ftp://bad.example"]
+        tls = true
+        [storage]
+        synchronous = "off"
+        readers = 0
+        retention = 5
+        [limits]
+        sensors = "many"
+        min_time = "yesterday"
+        [supervision]
+        within = "soon"
+        [log]
+        level = "inof"
+        [sources.a]
+        kind = "telepathy"
+        [sources.b]
+        interval = "1s"
+        [sources.c]
+        kind = "simulated"
+        sensors = -1
+        rate = nan
+        colour = "red"
+        [[series]]
+        match = { sensor = "[", colour = "red" }
+        windows = ["1m", "0s"]
+        detectors = [
+            { kind = "jump", threshold = "five" },
+            { kind = "jump", above = 5.0 },
+            { kind = "jump" },
+            { kind = "guess" },
+            { threshold = 1 },
+        ]
+        [[series]]
+        windows = ["1m", "60s"]
+    "#;
+    let found = problems(load_with(text, &[("SENSORHIVE__PIPELINE__SHARDS", "-2")]));
+    let expected = [
+        "colour is not known; allowed here: `http`",
+        "http.cors_origins[1] must be \"*\", or an origin",
+        "http.listen must be an address and a port such as \"127.0.0.1:8080\" or \"[::1]:8080\", but is string \"everywhere\"",
+        "http.tls is not known; allowed here: `listen`",
+        "limits.min_time must be a date",
+        "limits.sensors must be a whole number from 1 to 4294967295, but is string \"many\"",
+        "log.level must be off, error",
+        "series[0].detectors[0].threshold must be a finite number, but is string \"five\"",
+        "series[0].detectors[1] needs the key `threshold`",
+        "series[0].detectors[1].above is not known; allowed here: `threshold`",
+        "series[0].detectors[2] needs the key `threshold`",
+        "series[0].detectors[3].kind must be one of `jump`, `threshold`, `silence`",
+        "series[0].detectors[4] needs the key `kind`, one of `jump`",
+        "series[0].match.colour is not known; allowed here: `sensor`, `metric`, `tags`",
+        "series[0].match.sensor must be a pattern",
+        "series[0].windows[1] must be a duration of at least 1ms",
+        "series[1] needs the key `match`",
+        "series[1].windows has the size 1m twice",
+        "sources.a.kind must be one of `host`, `simulated`, but is \"telepathy\"",
+        "sources.b needs the key `kind`, one of `host`, `simulated`",
+        "sources.c.colour is not known; allowed here: `enabled`, `sensors`",
+        "sources.c.rate must be a finite number, but is floating point `NaN`",
+        "sources.c.sensors must be a whole number from 1 to 10000000, but is integer `-1`",
+        "storage.readers must be a whole number from 1 to 64, but is integer `0`",
+        "storage.retention must be \"forever\", or a duration such as \"30d\", but is integer `5`",
+        "storage.synchronous must be one of `full`, `normal`, but is \"off\"",
+        "supervision.within must be a duration",
+        "pipeline.shards must be a whole number from 0 to 1024, but is",
+    ];
+    for (found, expected) in found.iter().zip(expected) {
+        assert!(
+            found.starts_with(expected),
+            "{found}\n  should open with\n{expected}"
+        );
+    }
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+}
+
+#[test]
+fn a_problem_names_the_file_or_the_variable() {
+    let file = file("[http]\nlisten = 5");
+    let layers = Layers {
+        file: Some(file.path().to_owned()),
+        environment: vec![("SENSORHIVE__HTTP__MAX_BODY".into(), "big".into())],
+        flags: vec![("log.level".into(), "--log-level".into(), "loud".into())],
+        ..Layers::default()
+    };
+    let message = layers.load().unwrap_err().to_string();
+    assert!(message.contains("has 3 errors"), "{message}");
+    assert!(
+        message.contains(&format!("{}: `http.listen` must be", file.path().display())),
+        "{message}"
+    );
+    assert!(
+        message.contains("environment variable SENSORHIVE__HTTP__MAX_BODY: `http.max_body`"),
+        "{message}"
+    );
+    assert!(message.contains("flag --log-level: `log.level`"), "{message}");
+}
+
+#[test]
+fn a_file_that_is_no_toml_hides_no_other_mistake() {
+    let found = problems(load_with("[http\n", &[("SENSORHIVE__HTTP__LISTEN", "x")]));
+    assert_eq!(found.len(), 2, "{found:#?}");
+    assert!(found[0].contains("is not TOML"), "{found:#?}");
+}
+
+#[test]
+fn a_value_in_the_place_of_a_section_is_reported_and_the_other_way_round() {
+    let environment = [
+        ("SENSORHIVE__HTTP__LISTEN", "127.0.0.1:1"),
+        ("SENSORHIVE__HTTP__LISTEN__PORT", "1"),
+        ("SENSORHIVE__LOG", "loud"),
+        ("SENSORHIVE__LOG__LEVEL", "info"),
+        ("SENSORHIVE__SERIES__0__WINDOWS", "1s"),
+    ];
+    let found = problems(load_with("http = 5\nseries = 7\nsources = []", &environment));
+    let expected = [
+        "http must be a table, with keys of its own",
+        "series must be a list, but is integer `7`",
+        "sources must be a table, with keys of its own",
+        "http.listen has no keys of its own; it has a value from environment variable SENSORHIVE__HTTP__LISTEN",
+        "log must be a table, with keys of its own",
+        "series has no keys of its own",
+    ];
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+    for (found, expected) in found.iter().zip(expected) {
+        assert!(found.starts_with(expected), "{found}");
+    }
+}
+
+#[test]
+fn a_missing_file_is_one_clear_line() {
+    let layers = Layers {
+        file: Some(PathBuf::from("/no/such.toml")),
+        ..Layers::default()
+    };
+    let message = layers.load().unwrap_err().to_string();
+    assert!(message.contains("/no/such.toml: cannot be read"), "{message}");
+}
+
+#[test]
+fn settings_that_do_not_fit_together_are_refused() {
+    let found = problems(load(
+        "[limits]\nbatch_readings = 10\nreadings_in_flight = 5\nbytes_in_flight = '1KiB'\n[supervision]\nbackoff_max = '1ms'
+         [sources.http]\nkind = 'simulated'\n[sources.me]\nkind = 'host'",
+    ));
+    let expected = [
+        "http.max_body must not be more than `limits.bytes_in_flight`",
+        "limits.batch_readings must not be more than `limits.readings_in_flight`",
+        "limits.payload must not be more than `limits.bytes_in_flight`",
+        "sources.http has a name that the service uses itself",
+        "sources.me is a second source of kind `host`, and there is only one host",
+        "supervision.backoff_base must not be longer than `supervision.backoff_max`",
+    ];
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn what_is_not_built_yet_is_accepted_and_named() {
+    let settings = load(
+        "[mqtt_listener]\nenabled = true\n[[rules]]\nname = 'x'\n[alerting]\ngroup_wait = '30s'
+         [sources.plant]\nkind = 'kafka'\nbrokers = ['a:9092']",
+    )
+    .unwrap();
+    assert_eq!(
+        settings.unavailable,
+        ["mqtt_listener", "rules", "alerting", "sources.plant (kind kafka)"]
+    );
+    assert!(!settings.sources.contains_key("plant"));
+}
+
+#[test]
+fn a_database_that_is_not_available_is_an_error_without_its_password() {
+    let message = load("[storage]\nurl = 'postgres://me:hunter2@db/x'")
+        .unwrap_err()
+        .to_string();
+    assert!(message.contains("not available in this version"), "{message}");
+    for url in [
+        "postgres://me:hunter2@db/x",
+        "mysql://me:hunter2@db/x",
+        "sqlite:",
+        "sqlite::memory:",
+        "sqlite:a?hunter2",
+    ] {
+        let message = load(&format!("[storage]\nurl = '{url}'"))
+            .unwrap_err()
+            .to_string();
+        assert!(!message.contains("hunter2"), "{message}");
+    }
+}
+
+#[test]
+fn the_first_matching_series_wins_and_yours_come_first() {
+    let settings = load(
+        "[[series]]\nmatch = { sensor = 'boiler-*', tags = { site = 'a*' } }\nwindows = ['10s']
+         [[series]]\nmatch = { sensor = 'host', metric = 'cpu_usage' }",
+    )
+    .unwrap();
+    let tags = |site: &str| Tags::from([("site".to_owned(), site.to_owned())]);
+    let ten = [Duration::from_secs(10)];
+    let minute = [Duration::from_secs(60)];
+    assert_eq!(settings.series.find("boiler-7", "t", &tags("ab")).windows, ten);
+    assert_eq!(settings.series.find("boiler-7", "t", &tags("b")).windows, minute);
+    assert_eq!(
+        settings.series.find("boiler-7", "t", &Tags::new()).windows,
+        minute
+    );
+    assert_eq!(
+        settings.series.find("host", "cpu_usage", &Tags::new()).detectors,
+        []
+    );
+    let above = |limit| [DetectorSettings::Threshold { above: limit }];
+    assert_eq!(
+        settings
+            .series
+            .find("host", "memory_usage", &Tags::new())
+            .detectors,
+        above(85.0)
+    );
+    assert_eq!(
+        settings
+            .series
+            .find("sensorhive", "error_rate", &Tags::new())
+            .detectors,
+        above(5.0)
+    );
+    let everything = load("[[series]]\nmatch = {}\nwindows = []").unwrap();
+    assert!(
+        everything
+            .series
+            .find("host", "cpu_usage", &Tags::new())
+            .windows
+            .is_empty()
+    );
+}
+
+#[test]
+fn the_demo_has_sensors_and_a_database_of_its_own_unless_configured() {
+    let demo = Layers {
+        demo: true,
+        ..Layers::default()
+    };
+    let settings = demo.load().unwrap();
+    assert_eq!(settings.storage.url.to_string(), "sqlite:data/demo.db");
+    let SourceSettings::Simulated(simulated) = &settings.sources["demo"] else {
+        panic!("the demo is not simulated");
+    };
+    assert_eq!(
+        (simulated.sensors, simulated.faults.as_slice()),
+        (200, &Fault::ALL[1..])
+    );
+    let jump = [DetectorSettings::Jump { threshold: 5.0 }];
+    assert_eq!(
+        settings
+            .series
+            .find("sim-7", "temperature", &Tags::new())
+            .detectors,
+        jump
+    );
+    assert_eq!(
+        settings
+            .series
+            .find("host", "cpu_usage", &Tags::new())
+            .detectors
+            .len(),
+        1
+    );
+
+    let configured = Layers {
+        environment: vec![("SENSORHIVE__STORAGE__URL".into(), "sqlite:mine.db".into())],
+        ..demo
+    };
+    assert_eq!(
+        configured.load().unwrap().storage.url.to_string(),
+        "sqlite:mine.db"
+    );
+}
+
+#[test]
+fn what_is_shown_can_be_read_again() {
+    let settings = load(
+        "[http]\nmax_body = '1000B'\n[storage]\nretention = '30d'
+         [sources.s]\nkind = 'simulated'
+         [[series]]\nmatch = { tags = { a = 'b' } }\ndetectors = [{ kind = 'silence', after = '5m' }]",
+    )
+    .unwrap();
+    let shown = load(&settings.to_toml().unwrap()).unwrap();
+    let entries = settings.series.entries.len();
+    assert_eq!(shown.series.entries[..entries], settings.series.entries[..]);
+    assert_eq!(
+        (shown.http, shown.storage, shown.limits),
+        (settings.http, settings.storage, settings.limits)
+    );
+    assert_eq!((shown.sources, shown.log), (settings.sources, settings.log));
+}
+
+/// Every key there is, as its last part, from settings in which everything is set.
+fn every_key() -> Vec<String> {
+    fn walk(value: &toml::Value, keys: &mut Vec<String>) {
+        match value {
+            toml::Value::Table(table) => {
+                for (key, value) in table {
+                    keys.push(key.clone());
+                    walk(value, keys);
+                }
+            }
+            toml::Value::Array(items) => items.iter().for_each(|item| walk(item, keys)),
+            _ => {}
+        }
+    }
+
+    let settings = load(
+        "[sources.bench]\nkind = 'simulated'
+         [[series]]\nmatch = { sensor = 's', metric = 'm', tags = { site = 'a' } }
+         detectors = [{ kind = 'jump', threshold = 1 }, { kind = 'silence', after = '1m' }, { kind = 'threshold', above = 1 }]",
+    )
+    .unwrap();
+    let mut keys = Vec::new();
+    walk(
+        &settings.to_toml().unwrap().parse::<toml::Table>().unwrap().into(),
+        &mut keys,
+    );
+    keys
+}
+
+#[test]
+fn every_key_is_explained() {
+    let defaults = include_str!("../config/default.toml");
+    let manual = include_str!("../docs/configuration.md");
+    let keys = every_key();
+    assert!(keys.len() > 40, "{keys:?}");
+    for key in keys {
+        let assigned = |line: &str| {
+            let parts = line
+                .split([' ', '{', ','])
+                .filter(|part| !part.is_empty())
+                .collect::<Vec<_>>();
+            parts.windows(2).any(|pair| pair == [key.as_str(), "="])
+        };
+        let section = [format!("[{key}]"), format!(".{key}]"), format!("[{key}.")];
+        assert!(
+            defaults.lines().any(assigned) || section.iter().any(|form| defaults.contains(form)),
+            "{key} is not in config/default.toml"
+        );
+        let named = [
+            format!("`{key}`"),
+            format!("`[{key}]`"),
+            format!("`[[{key}]]`"),
+            format!("`[sources.{key}]`"),
+            format!("`[{key}.NAME]`"),
+        ];
+        assert!(
+            named.iter().any(|form| manual.contains(form)),
+            "{key} is not in docs/configuration.md"
+        );
+    }
+}
+
+/// The keys that the defaults show commented out have the values that they say.
+#[test]
+fn the_commented_defaults_are_true() {
+    let defaults = include_str!("../config/default.toml");
+    let uncommented: String = defaults
+        .lines()
+        .map(|line| match line.strip_prefix("# ") {
+            Some(rest)
+                if rest.starts_with('[')
+                    || rest.split_once(" = ").is_some_and(|(key, _)| !key.contains(' ')) =>
+            {
+                rest
+            }
+            _ => line,
+        })
+        .flat_map(|line| [line, "\n"])
+        .collect();
+    let settings = load(&uncommented).unwrap();
+    assert_eq!(
+        settings.sources["host"],
+        defaults_of("[sources.x]\nkind = 'host'\n[sources.host]\nkind = 'simulated'")
+    );
+    assert_eq!(
+        settings.sources["bench"],
+        defaults_of("[sources.x]\nkind = 'simulated'")
+    );
+    let entry = &settings.series.entries[0];
+    let plain = &load("[[series]]\nmatch = {}").unwrap().series.entries[0];
+    assert!(
+        entry.matches.sensor.is_some(),
+        "the commented entry is not the first"
+    );
+    assert_eq!(
+        (&entry.windows, entry.lateness, entry.idle_after, &entry.detectors),
+        (&plain.windows, plain.lateness, plain.idle_after, &plain.detectors)
+    );
+}
+
+fn defaults_of(text: &str) -> SourceSettings {
+    load(text).unwrap().sources["x"].clone()
+}
