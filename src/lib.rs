@@ -10,5 +10,6 @@ pub mod machine;
 pub mod metrics;
 pub mod settings;
 pub mod simulate;
+pub mod startup;
 pub mod storage;
 pub mod telemetry;

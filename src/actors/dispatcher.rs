@@ -179,6 +179,12 @@ impl<W> Dispatcher<W> {
         order.epoch
     }
 
+    /// The epoch, and how many batches of it were dispatched.
+    pub fn dispatched(&self) -> (u64, u64) {
+        let order = self.order.lock();
+        (order.epoch, order.ordinal)
+    }
+
     /// Somebody has lost what he had seen of `epoch`.
     pub fn report_broken(&self, epoch: u64) {
         if let Some(rails) = self.rails.get() {

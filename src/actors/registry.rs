@@ -333,6 +333,14 @@ impl Registry {
         })
     }
 
+    /// What a series is matched by.
+    pub fn naming(&self, series: SeriesId) -> Option<(SensorId, MetricName, Tags)> {
+        let names = self.names.read();
+        let info = names.series.get(&series)?;
+        let sensor = names.sensors.get(&info.sensor)?;
+        Some((sensor.id.clone(), info.metric.clone(), sensor.tags.clone()))
+    }
+
     pub fn sensor(&self, key: SensorKey) -> Option<SensorInfo> {
         self.names.read().info(key)
     }

@@ -157,4 +157,6 @@ pub struct Expiry {
     pub restarts_before: Option<Timestamp>,
     /// Batch times are needed only for as long as a reading may be replayed.
     pub batches_before: Option<Timestamp>,
+    /// Positions that remember an idempotency key, by the arrival that they remember.
+    pub idempotency_before: Option<Timestamp>,
 }

@@ -44,6 +44,8 @@ pub struct SensorActor {
     held: Held,
     /// The last batch that had something for it.
     seen: Option<BatchNumber>,
+    /// The state differs from that of the last snapshot.
+    changed: bool,
     /// Readings since the last snapshot, and when that was.
     tail: u32,
     snapshot_at: Timestamp,
@@ -85,6 +87,7 @@ impl SensorActor {
             state: SensorState::new(),
             held,
             seen: None,
+            changed: false,
             tail: 0,
             snapshot_at,
             reset_wanted: false,
@@ -126,6 +129,7 @@ impl SensorActor {
         }
         part.put_down();
         scratch.settle();
+        self.changed = true;
         self.tail += part.readings().len() as u32;
         if self.snapshot_due(at) {
             let snapshot = self.snapshot(part.train().number.end(), at, true);
@@ -164,10 +168,10 @@ impl SensorActor {
         part.finish(&mut outcome, LedgerDelta::default());
     }
 
-    /// Takes a snapshot that `part`'s batch carries, if the sensor runs.
+    /// Takes a snapshot that `part`'s batch carries, if the sensor runs and the stored one is not of this very state.
     fn snapshot_into(&mut self, part: Part) {
         let mut outcome = SliceOutcome::default();
-        if self.card.mode.get() == Mode::Running {
+        if self.card.mode.get() == Mode::Running && self.changed {
             let train = part.train();
             outcome
                 .snapshots
@@ -187,6 +191,7 @@ impl SensorActor {
             Mode::Running => {
                 self.state.reset();
                 self.schedule();
+                self.changed = true;
                 self.snapshot_into(part);
                 self.note("reset", String::new(), Some(by), None);
             }
@@ -246,13 +251,14 @@ impl SensorActor {
     fn snapshot_due(&self, at: BatchTime) -> bool {
         let settings = &self.env.parts.settings;
         let old = at.now.since(self.snapshot_at) >= settings.snapshot_interval.as_micros() as i64;
-        self.tail > 0 && (old || self.tail >= settings.snapshot_tail) && self.env.snapshots_allowed()
+        self.changed && (old || self.tail >= settings.snapshot_tail) && self.env.snapshots_allowed()
     }
 
     fn snapshot(&mut self, seq: Seq, at: BatchTime, complete: bool) -> Snapshot {
         let state = core::encode(&self.state);
         self.env.spend(state.len());
         self.env.parts.metrics.snapshot(state.len());
+        self.changed = false;
         self.tail = 0;
         self.snapshot_at = at.now;
         Snapshot {

@@ -75,7 +75,13 @@ pub fn unwinding() -> Option<Crash> {
         return None;
     }
     RECORDED
-        .try_with(|recorded| Some(recorded.try_borrow().ok()?.last()?.1.clone()))
+        .try_with(|recorded| {
+            recorded
+                .try_borrow()
+                .ok()?
+                .get(DEPTH.get().checked_sub(1)?)?
+                .clone()
+        })
         .ok()
         .flatten()
 }

@@ -313,7 +313,10 @@ impl fmt::Debug for Handle {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "it is shown to people, and nothing is decided by it")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "it is shown to people, and nothing is decided by it"
+)]
 fn now() -> DateTime<Utc> {
     Utc::now()
 }

@@ -122,7 +122,10 @@ const MAILBOX_CAPACITY: usize = 16;
 struct Unborn(Option<Arc<Handle>>);
 
 impl Unborn {
-    #[expect(clippy::disallowed_methods, reason = "this is the supervisor, which contains the panics")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the supervisor, which contains the panics"
+    )]
     fn begin<A: Supervise>(
         mut self,
         mut context: Context<A>,

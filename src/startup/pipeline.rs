@@ -1,0 +1,240 @@
+//! The pipeline: dispatcher, shards, writer and maintenance, laid out over threads and wired.
+//!
+//! Start order: what is written to first, what writes last; the drain goes the other way. Invariant: a pipeline that was drained
+//! has committed everything that was dispatched, and a snapshot of every sensor that changed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::prelude::*;
+use tokio::sync::watch;
+
+use crate::actors::Rails;
+use crate::actors::dispatcher::{Dispatcher, NUMBER_BLOCK, ShardQueue};
+use crate::actors::journal::{Journal, SensorObserver, TreeObserver};
+use crate::actors::latest::Latest;
+use crate::actors::registry::{Registry, RegistryLimits};
+use crate::actors::shard::env::{Catalog, ShardParts, ShardSettings};
+use crate::actors::shard::messages::Queue;
+use crate::actors::shard::{ShardSupervisor, ShardWork};
+use crate::actors::statistics::Statistics;
+use crate::actors::storage::maintenance::{Maintenance, Retention};
+use crate::actors::storage::progress::{self, Progress};
+use crate::actors::storage::writer::{Fault, StorageWriter, WriterParts, WriterQueue};
+use crate::actors::supervision::{
+    self, ActorPath, ActorSpec, Exhausted, Handle, Policy, RestartObserver, SupervisionTree,
+};
+use crate::clock::Clock;
+use crate::domain::SourceName;
+use crate::metrics::Metrics;
+use crate::storage::{InstanceId, Store, StoreError};
+
+/// How often maintenance looks for what has expired.
+const MAINTENANCE_EVERY: Duration = Duration::from_secs(600);
+
+#[derive(Debug, Clone)]
+pub struct PipelineSettings {
+    pub instance: InstanceId,
+    /// Name of internal batches.
+    pub internal: SourceName,
+    pub shards: u16,
+    pub limits: RegistryLimits,
+    pub shard: ShardSettings,
+    pub retention: Retention,
+    /// Policy of the long-lived actors; they never give up.
+    pub policy: Policy,
+}
+
+/// Everything between sources and store, running.
+pub struct Pipeline {
+    pub store: Arc<dyn Store>,
+    pub rails: Arc<Rails>,
+    pub shards: Vec<Addr<ShardSupervisor>>,
+    pub tree: SupervisionTree,
+    pub latest: Arc<Latest>,
+    pub statistics: Arc<Statistics>,
+    pub metrics: Arc<Metrics>,
+    pub journal: Journal,
+    pub observer: Arc<dyn RestartObserver>,
+    policy: Arc<Policy>,
+    progress: watch::Receiver<Progress>,
+    handles: Vec<Arc<Handle>>,
+    arbiters: Vec<Arbiter>,
+}
+
+impl Pipeline {
+    /// Starts it on threads of its own. `catalog` is made from the registry that is read from the store.
+    pub async fn start(
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        settings: PipelineSettings,
+        catalog: impl FnOnce(Arc<Registry>) -> Arc<dyn Catalog>,
+        fault: Fault,
+    ) -> Result<Self, StoreError> {
+        supervision::install_panic_hook();
+        let claimed = store.claim_writer(&settings.instance).await?;
+        let first = store.reserve_batches(NUMBER_BLOCK).await?;
+        let (sensors, series) = store.load_registry().await?;
+        let total = store.ledger_total().await?.stored;
+
+        let registry = Arc::new(Registry::new(settings.limits, settings.shards, sensors, series));
+        let catalog = catalog(registry.clone());
+        let metrics = Arc::new(Metrics::default());
+        let (journal, write_journal) = Journal::new(store.clone());
+        let observer: Arc<dyn RestartObserver> = Arc::new(TreeObserver {
+            journal: journal.clone(),
+            metrics: metrics.clone(),
+        });
+        let (progress_tx, progress) = watch::channel(Progress::default());
+        let rails = Arc::new(Dispatcher::new(
+            registry,
+            clock.clone(),
+            first,
+            claimed.active,
+            settings.internal,
+        ));
+        let mut pipeline = Self {
+            store: store.clone(),
+            rails: rails.clone(),
+            shards: Vec::new(),
+            tree: SupervisionTree::default(),
+            latest: Arc::new(Latest::new(settings.shards)),
+            statistics: Arc::new(Statistics::new(total)),
+            metrics: metrics.clone(),
+            journal,
+            observer,
+            policy: Arc::new(Policy {
+                exhausted: Exhausted::KeepTrying,
+                ..settings.policy
+            }),
+            progress,
+            handles: Vec::new(),
+            arbiters: Vec::new(),
+        };
+
+        let storage = pipeline.arbiter();
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "it ends with the last journal and contains its errors"
+        )]
+        storage.spawn(write_journal);
+        let parts = WriterParts {
+            store: store.clone(),
+            instance: settings.instance,
+            dispatcher: rails.clone(),
+            progress: Arc::new(progress_tx),
+            statistics: pipeline.statistics.clone(),
+            metrics,
+            fault,
+        };
+        let (writer, _) = pipeline.supervise(&storage, "storage/writer", "StorageWriter", move || {
+            StorageWriter::new(parts, claimed.last_batch)
+        });
+        let retention = settings.retention;
+        pipeline.supervise(&storage, "storage/maintenance", "Maintenance", move || {
+            Maintenance {
+                store,
+                clock,
+                retention,
+                every: MAINTENANCE_EVERY,
+            }
+        });
+        let queues = pipeline.start_shards(settings.shards, &settings.shard, &catalog);
+        rails.connect(Arc::new(WriterQueue(writer)), queues);
+        Ok(pipeline)
+    }
+
+    /// A thread for actors, which ends with the pipeline.
+    pub fn arbiter(&mut self) -> ArbiterHandle {
+        let arbiter = Arbiter::new();
+        let handle = arbiter.handle();
+        self.arbiters.push(arbiter);
+        handle
+    }
+
+    /// Starts a long-lived actor and puts it into the tree.
+    pub fn supervise<A: supervision::Supervise>(
+        &mut self,
+        arbiter: &ArbiterHandle,
+        path: &str,
+        kind: &'static str,
+        make: impl FnOnce() -> A + Send + 'static,
+    ) -> (Addr<A>, Arc<Handle>) {
+        let spec = ActorSpec::new(ActorPath::new(path))
+            .policy(self.policy.clone())
+            .observer(self.observer.clone());
+        let (address, handle) = supervision::start_in_arbiter(arbiter, spec, |_, _| make());
+        self.tree.register(kind, &handle);
+        self.handles.push(handle.clone());
+        (address, handle)
+    }
+
+    fn start_shards(
+        &mut self,
+        shards: u16,
+        settings: &ShardSettings,
+        catalog: &Arc<dyn Catalog>,
+    ) -> Vec<Box<dyn ShardQueue<ShardWork>>> {
+        let sensors: Arc<dyn RestartObserver> = Arc::new(SensorObserver(self.metrics.clone()));
+        let mut queues: Vec<Box<dyn ShardQueue<ShardWork>>> = Vec::new();
+        for shard in 0..shards {
+            let parts = ShardParts {
+                shard,
+                dispatcher: self.rails.clone(),
+                store: self.store.clone(),
+                catalog: catalog.clone(),
+                settings: settings.clone(),
+                progress: self.progress.clone(),
+                metrics: self.metrics.clone(),
+                latest: self.latest.clone(),
+                journal: self.journal.clone(),
+                observer: sensors.clone(),
+            };
+            let arbiter = self.arbiter();
+            let path = format!("shards/{shard}");
+            let (address, _) =
+                self.supervise(&arbiter, &path, "ShardSupervisor", || ShardSupervisor::new(parts));
+            self.shards.push(address.clone());
+            queues.push(Box::new(Queue(address)));
+        }
+        queues
+    }
+
+    /// Waits until everything that was dispatched so far has committed.
+    pub async fn settle(&self) {
+        loop {
+            let (epoch, ordinal) = self.rails.dispatched();
+            if progress::committed(self.progress.clone(), epoch, ordinal).await {
+                return;
+            }
+        }
+    }
+
+    /// Commits what was dispatched and a snapshot of every sensor. Sources must have stopped.
+    pub async fn drain(&self) {
+        self.settle().await;
+        for shard in (0..).take(self.shards.len()) {
+            self.rails.dispatch_work(shard, ShardWork::SnapshotAll);
+        }
+        self.settle().await;
+    }
+
+    /// Ends all actors and threads, drained or not. What is not committed is undelivered.
+    pub async fn stop(self) {
+        for handle in self.handles.iter().rev() {
+            handle.stop();
+            handle.ended().await;
+        }
+        for arbiter in &self.arbiters {
+            arbiter.stop();
+        }
+        self.store.close().await;
+        let join = move || {
+            for arbiter in self.arbiters {
+                // A thread that panicked has ended, too.
+                let _ = arbiter.join();
+            }
+        };
+        let _ = tokio::task::spawn_blocking(join).await;
+    }
+}
