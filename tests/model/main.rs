@@ -1,0 +1,117 @@
+//! The pipeline against a simple oracle: random schedules of sources, slices, panics, commit failures, lost answers to COMMIT,
+//! rewinds, restarts, pauses and passivations, on the real database. After each: nothing acknowledged is lost, nothing is
+//! counted twice, every reading is accounted for, and the state of every sensor is what its stored readings make of it.
+//!
+//! `SENSORHIVE_MODEL_SEEDS=from..to` runs other schedules.
+
+#![cfg(feature = "faults")]
+
+mod check;
+mod faulty;
+mod world;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use faulty::{Faults, FaultyStore};
+use sensorhive::storage::sqlite::{SqliteSettings, SqliteStore, Synchronous};
+use world::{SOURCES, Source};
+
+/// What a schedule is made of.
+#[derive(Debug, Clone, Copy)]
+struct Schedule {
+    seed: u64,
+    shards: u16,
+    batches: u32,
+    faults: Faults,
+    operator: bool,
+    passivate: bool,
+}
+
+impl Schedule {
+    fn of(seed: u64) -> Self {
+        let faults = match seed % 4 {
+            0 => Faults::NONE,
+            1 => Faults { transient: 100, slow: 300, ..Faults::NONE },
+            2 => Faults { lost_after: 60, lost_before: 60, slow: 300, failed_reads: 100, ..Faults::NONE },
+            _ => Faults {
+                transient: 50,
+                lost_after: 30,
+                lost_before: 30,
+                refused: 40,
+                slow: 500,
+                failed_reads: 100,
+            },
+        };
+        Self {
+            seed,
+            shards: 1 + (seed % 3) as u16,
+            batches: 60,
+            faults,
+            operator: seed % 8 >= 2,
+            passivate: seed % 3 == 1,
+        }
+    }
+}
+
+#[test]
+fn random_schedules_lose_nothing_and_count_nothing_twice() {
+    let seeds = std::env::var("SENSORHIVE_MODEL_SEEDS").unwrap_or_else(|_| "0..24".to_owned());
+    let (from, to) = seeds.split_once("..").expect("SENSORHIVE_MODEL_SEEDS is FROM..TO");
+    let mut sum = check::Sum::default();
+    for seed in from.parse().unwrap()..to.parse().unwrap() {
+        let schedule = Schedule::of(seed);
+        let outcome = actix::System::new().block_on(async {
+            // Generous: it is there so that a schedule that hangs says which one it is.
+            let limit = Duration::from_secs(120);
+            tokio::time::timeout(limit, run(schedule)).await.unwrap_or_else(|_| panic!("{schedule:?} hangs"))
+        });
+        sum.add(&outcome);
+    }
+    println!("model: {sum}");
+    sum.assert_all_happened(to.parse::<u64>().unwrap() - from.parse::<u64>().unwrap());
+}
+
+async fn run(schedule: Schedule) -> check::Outcome {
+    let directory = tempfile::tempdir().unwrap();
+    let settings = SqliteSettings {
+        path: directory.path().join("model.db"),
+        synchronous: Synchronous::Normal,
+        readers: 2,
+        busy_timeout: Duration::from_secs(5),
+        query_timeout: Duration::from_secs(30),
+    };
+    let store = Arc::new(FaultyStore::new(SqliteStore::open(&settings).await.unwrap(), schedule.seed));
+    let pipeline = Arc::new(world::start(store.clone(), schedule.shards, schedule.passivate).await);
+    store.set(schedule.faults);
+
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let start = world::now() - 600_000 * world::MILLIS;
+    let sources = (0..SOURCES).map(|number| {
+        let mut source = Source::new(number, world::intake(&pipeline, number), schedule.seed, start);
+        async move {
+            for _ in 0..schedule.batches {
+                source.send().await;
+            }
+            source
+        }
+    });
+    let work = async {
+        let sources = futures_util::future::join_all(sources).await;
+        stop.send_replace(true);
+        sources
+    };
+    let operator = async {
+        if schedule.operator {
+            world::operate(&pipeline, schedule.seed, stopped).await;
+        }
+    };
+    let (sources, ()) = futures_util::future::join(work, operator).await;
+
+    store.set(Faults::NONE);
+    let outcome = check::check(&pipeline, store.as_ref(), &sources, schedule.seed).await;
+    let outcome = check::Outcome { lost: store.injected.lost_after.load(Ordering::Relaxed), ..outcome };
+    Arc::into_inner(pipeline).expect("nobody else holds the pipeline").stop().await;
+    outcome
+}

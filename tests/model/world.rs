@@ -1,0 +1,239 @@
+//! A small world: a few sensors, sources that keep sending until they are told that it is stored, and an operator who
+//! restarts whatever there is.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::seq::IndexedRandom;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use sensorhive::actors::batch::Delivery;
+use sensorhive::actors::ingest::{Intake, IntakeSettings};
+use sensorhive::actors::permits::Share;
+use sensorhive::actors::registry::{Registry, RegistryLimits};
+use sensorhive::actors::shard::env::{Catalog, ShardSettings};
+use sensorhive::actors::shard::messages::{Command, CommandSensor};
+use sensorhive::actors::storage::maintenance::Retention;
+use sensorhive::actors::supervision::{ActorPath, Backoff, CrashBudget, Policy};
+use sensorhive::clock::{Clock, SystemClock};
+use sensorhive::core::{DetectorSpec, SeriesConfig, WindowSpec};
+use sensorhive::decode::JsonMapping;
+use sensorhive::decode::range::TimeRange;
+use sensorhive::domain::{SeriesId, SourceName};
+use sensorhive::startup::pipeline::{Pipeline, PipelineSettings};
+use sensorhive::storage::{InstanceId, Store};
+
+pub const SENSORS: u32 = 5;
+pub const SOURCES: u32 = 3;
+pub const MILLIS: i64 = 1_000;
+/// Above this a value makes its sensor panic.
+pub const POISON: f64 = 1e6;
+/// Short, so that windows close while a schedule runs.
+pub const WINDOW: i64 = 100 * MILLIS;
+
+struct Fixed(Arc<SeriesConfig>);
+
+impl Catalog for Fixed {
+    fn config(&self, _series: SeriesId) -> Arc<SeriesConfig> {
+        self.0.clone()
+    }
+}
+
+/// How every series is watched.
+pub fn config() -> SeriesConfig {
+    SeriesConfig {
+        windows: vec![WindowSpec::Tumbling { size: WINDOW }],
+        lateness: 50 * MILLIS,
+        idle_after: 100 * MILLIS,
+        // Small, so that the transaction has something to judge.
+        ring: 8,
+        detectors: vec![DetectorSpec::Jump { threshold: 5.0 }, DetectorSpec::Fault { panic_above: POISON }],
+    }
+}
+
+pub async fn start(store: Arc<dyn Store>, shards: u16, passivate: bool) -> Pipeline {
+    let policy = Policy {
+        budget: CrashBudget { crashes: 10_000, within: Duration::from_secs(60) },
+        backoff: Backoff {
+            base: Duration::from_millis(1),
+            max: Duration::from_millis(10),
+            ..Backoff::default()
+        },
+        ..Policy::default()
+    };
+    let settings = PipelineSettings {
+        instance: InstanceId("model".into()),
+        internal: SourceName::parse("internal").unwrap(),
+        shards,
+        limits: RegistryLimits { sensors: 1000, series_per_sensor: 10 },
+        shard: ShardSettings {
+            snapshot_tail: 20,
+            snapshot_interval: Duration::from_millis(200),
+            snapshot_bytes_per_second: 1 << 20,
+            passivate_after: if passivate {
+                Duration::from_millis(300)
+            } else {
+                Duration::from_secs(600)
+            },
+            held_readings: 16,
+            load_readings: 64,
+            policy: Arc::new(policy),
+        },
+        retention: Retention {
+            readings: None,
+            dead_letters: None,
+            restarts: None,
+            batches: None,
+            idempotency_keys: None,
+        },
+        policy,
+    };
+    let catalog = |_: Arc<Registry>| Arc::new(Fixed(Arc::new(config()))) as Arc<dyn Catalog>;
+    let fault = Arc::new(|fault: String| panic!("the service cannot go on: {fault}"));
+    Pipeline::start(store, Arc::new(SystemClock), settings, catalog, fault).await.unwrap()
+}
+
+pub fn intake(pipeline: &Pipeline, source: u32) -> Intake {
+    let settings = IntakeSettings {
+        share: Share { readings: 200, bytes: 1 << 20 },
+        time_range: TimeRange::default(),
+        batch_readings: 100,
+        mapping: JsonMapping::default(),
+    };
+    Intake::new(SourceName::parse(&format!("source-{source}")).unwrap(), pipeline.rails.clone(), settings)
+}
+
+/// What a source was told: for each (sensor, µs), the value that came first, and whether it was poison.
+pub type Told = BTreeMap<(u32, i64), f64>;
+
+/// A source of its own times: no two sources ever send the same time of the same sensor, so what must be stored is known.
+pub struct Source {
+    pub number: u32,
+    pub intake: Intake,
+    rng: ChaCha8Rng,
+    start: i64,
+    step: i64,
+    pub told: Told,
+    pub received: u64,
+    pub undelivered: u64,
+}
+
+impl Source {
+    pub fn new(number: u32, intake: Intake, seed: u64, start: i64) -> Self {
+        Self {
+            number,
+            intake,
+            rng: ChaCha8Rng::seed_from_u64(seed ^ (u64::from(number) << 32)),
+            start,
+            step: 0,
+            told: Told::new(),
+            received: 0,
+            undelivered: 0,
+        }
+    }
+
+    /// One batch, sent until it is stored.
+    pub async fn send(&mut self) {
+        let readings: Vec<(u32, i64, f64)> =
+            (0..self.rng.random_range(1..12)).map(|_| self.reading()).collect();
+        let mut payload = String::from("[");
+        for (sensor, time, value) in &readings {
+            if payload.len() > 1 {
+                payload.push(',');
+            }
+            payload.push_str(&format!(
+                r#"{{"sensor_id":"s{sensor}","metric":"m","value":{value},"timestamp":{time}}}"#
+            ));
+        }
+        if self.rng.random_ratio(1, 10) {
+            payload.push_str(r#",{"sensor_id":"s0","metric":"m","value":"broken"}"#);
+        }
+        payload.push(']');
+        loop {
+            let batch = self.intake.decode(payload.as_bytes(), self.intake.now(), String::new());
+            match self.intake.deliver(batch, payload.len(), Vec::new()).await.unwrap() {
+                Delivery::Stored(_) => break,
+                Delivery::Undelivered => self.undelivered += 1,
+            }
+        }
+        self.received += readings.len() as u64;
+        for (sensor, time, value) in readings {
+            self.told.entry((sensor, time)).or_insert(value);
+        }
+    }
+
+    /// Mostly the next in time; now and then the same again, another value for the same time, an old one, or poison.
+    fn reading(&mut self) -> (u32, i64, f64) {
+        let sensor = self.rng.random_range(0..SENSORS);
+        let known: Vec<((u32, i64), f64)> = if self.rng.random_ratio(1, 4) {
+            self.told.iter().map(|(key, value)| (*key, *value)).collect()
+        } else {
+            Vec::new()
+        };
+        if let Some(((sensor, time), value)) = known.choose(&mut self.rng) {
+            let value = if self.rng.random_ratio(1, 3) { value + 1.0 } else { *value };
+            return (*sensor, *time, value);
+        }
+        self.step += 1;
+        let back = match self.rng.random_range(0..10) {
+            0 => self.rng.random_range(0..50),
+            1 => self.rng.random_range(0..2_000),
+            _ => 0,
+        };
+        let slot = (self.step * 4 - back).max(0);
+        let time = self.start + (slot * i64::from(SOURCES) + i64::from(self.number)) * MILLIS;
+        let value = match self.rng.random_range(0..100) {
+            0 => POISON * 2.0,
+            n => f64::from(n) / 10.0,
+        };
+        (sensor, time, value)
+    }
+}
+
+/// Restarts and commands at random.
+pub async fn operate(pipeline: &Pipeline, seed: u64, until: tokio::sync::watch::Receiver<bool>) {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0xABCD);
+    while !*until.borrow() {
+        tokio::time::sleep(Duration::from_millis(rng.random_range(1..15))).await;
+        let path = match rng.random_range(0..20) {
+            0 => Some("storage/writer".to_owned()),
+            1 => Some(format!("shards/{}", rng.random_range(0..pipeline.shards.len()))),
+            _ => None,
+        };
+        match path {
+            Some(path) => pipeline.tree.get(&ActorPath::new(path)).unwrap().restart("operator", "at random"),
+            None => {
+                let id = format!("s{}", rng.random_range(0..SENSORS));
+                let Some(info) = pipeline.rails.registry().sensor_named(&id) else { continue };
+                let command = *Command::ALL
+                    .iter()
+                    .filter(|command| **command != Command::Reset)
+                    .collect::<Vec<_>>()
+                    .choose(&mut rng)
+                    .unwrap();
+                command_sensor(pipeline, info.shard, info.key, *command).await;
+            }
+        }
+    }
+    for id in 0..SENSORS {
+        if let Some(info) = pipeline.rails.registry().sensor_named(&format!("s{id}")) {
+            command_sensor(pipeline, info.shard, info.key, Command::Resume).await;
+        }
+    }
+}
+
+pub async fn command_sensor(
+    pipeline: &Pipeline,
+    shard: u16,
+    sensor: sensorhive::domain::SensorKey,
+    command: Command,
+) {
+    let message = CommandSensor { sensor, command, by: "operator".into(), why: "at random".into() };
+    // A shard that is being restarted answers later or, if it is just ending, not at all.
+    let _ = pipeline.shards[usize::from(shard)].send(message).await;
+}
+
+pub fn now() -> i64 {
+    SystemClock.now().0
+}
