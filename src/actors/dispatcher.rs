@@ -142,7 +142,18 @@ impl<W> Dispatcher<W> {
 
     /// Sends off a batch without readings, in which a shard does what it has to do by itself.
     pub fn dispatch_work(&self, shard: u16, work: W) {
-        let Some(rails) = self.rails.get() else { return };
+        self.dispatch_work_if(shard, work, |_| true);
+    }
+
+    /// As [`Self::dispatch_work`], but only while `epoch` lasts; `false` if it has ended.
+    pub fn dispatch_work_in(&self, epoch: u64, shard: u16, work: W) -> bool {
+        self.dispatch_work_if(shard, work, |now| now == epoch)
+    }
+
+    fn dispatch_work_if(&self, shard: u16, work: W, wanted: impl FnOnce(u64) -> bool) -> bool {
+        let Some(rails) = self.rails.get() else {
+            return false;
+        };
         let cargo = Cargo {
             source: self.internal.clone(),
             sensors: Vec::new(),
@@ -156,12 +167,16 @@ impl<W> Dispatcher<W> {
             permit: None,
         };
         let mut order = self.order.lock();
+        if !wanted(order.epoch) {
+            return false;
+        }
         let Some(number) = self.number(&mut order) else {
-            return;
+            return false;
         };
         if let Some(guard) = Train::depart(number, cargo, 1, rails.terminus.clone()).pop() {
             rails.shards[usize::from(shard)].work(guard, work);
         }
+        true
     }
 
     /// Begins a new epoch: what is under way will not be committed.

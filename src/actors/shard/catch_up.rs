@@ -90,21 +90,27 @@ impl ShardSupervisor {
         };
         ctx.spawn(load.into_actor(self).map(move |loaded, shard, ctx| {
             shard.catch_up.loading = false;
-            match loaded {
-                Ok(Some(loaded)) if shard.epoch == epoch => {
+            let parts = &shard.env.parts;
+            let restored = match loaded {
+                Ok(Some(loaded)) => {
                     shard.catch_up.failures = 0;
-                    let parts = &shard.env.parts;
-                    parts.dispatcher.dispatch_work(parts.shard, ShardWork::Restore(loaded));
+                    // If the epoch has ended meanwhile, a commit left over from it may have landed after the read.
+                    parts.dispatcher.dispatch_work_in(epoch, parts.shard, ShardWork::Restore(loaded))
                 }
-                // The epoch ended meanwhile: what is stored is read anew.
-                Ok(_) => sensors.into_iter().for_each(|sensor| shard.catch_up.want(sensor)),
+                Ok(None) => false,
                 Err(error) => {
                     tracing::warn!(%error, sensors = sensors.len(), "sensors could not be loaded, trying again");
                     shard.catch_up.failures += 1;
-                    sensors.into_iter().for_each(|sensor| shard.catch_up.want(sensor));
+                    false
                 }
+            };
+            if !restored {
+                sensors.into_iter().for_each(|sensor| shard.catch_up.want(sensor));
             }
-            shard.pump(ctx);
+            // At the next sweep, if the shard has not come to the new epoch yet.
+            if restored || shard.epoch != epoch || shard.catch_up.failures > 0 {
+                shard.pump(ctx);
+            }
         }));
     }
 

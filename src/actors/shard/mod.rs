@@ -32,7 +32,7 @@ use super::dispatcher::{Incoming, Rewind};
 use super::latest::LatestValue;
 use super::part::{Collector, Part, Readings};
 use super::sensor::{Act, Observe, Rewound, SensorActor, SensorWork};
-use super::supervision::{self, ActorPath, ActorSpec, Handle, Supervise};
+use super::supervision::{self, ActorPath, ActorSpec, Handle, Phase, Supervise};
 use crate::domain::{BatchNumber, BatchTime, SensorKey};
 use crate::storage::Loaded;
 
@@ -63,6 +63,8 @@ pub struct ShardSupervisor {
     /// Every ordinal of the epoch below it has come out of the queue, as far as it concerns this shard.
     seen: u64,
     ever_started: bool,
+    /// Sensors were lost with a crash.
+    restarted: bool,
 }
 
 /// A sensor in memory.
@@ -85,6 +87,7 @@ impl ShardSupervisor {
             epoch: 1,
             seen: 0,
             ever_started: false,
+            restarted: false,
         }
     }
 
@@ -106,8 +109,10 @@ impl ShardSupervisor {
                 (reading.series, value)
             }),
         );
+        // After a rewind something may be stored of a sensor that was new when its readings were resolved.
+        let pristine = self.epoch == 1 && !self.restarted;
         for incoming in readings {
-            let mode = if incoming.fresh {
+            let mode = if incoming.fresh && pristine {
                 Mode::Running
             } else {
                 Mode::CatchingUp
@@ -196,7 +201,8 @@ impl ShardSupervisor {
 
     /// The sensor's slot; started in `mode` if it is not in memory.
     fn slot(&mut self, key: SensorKey, mode: Mode, at: BatchTime) -> Option<&mut Slot> {
-        if !self.slots.contains_key(&key) {
+        let ended = |slot: &Slot| slot.handle.phase() == Phase::Stopped;
+        if self.slots.get(&key).is_none_or(ended) {
             let mode = if self.paused.contains(&key) {
                 Mode::Paused
             } else {
@@ -262,6 +268,7 @@ impl Actor for ShardSupervisor {
 
 impl Supervised for ShardSupervisor {
     fn restarting(&mut self, _ctx: &mut Context<Self>) {
+        self.restarted = true;
         self.slots.clear();
         self.touched.clear();
         self.catch_up = CatchUp::default();

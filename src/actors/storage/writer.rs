@@ -51,8 +51,8 @@ pub struct WriterParts {
 pub struct StorageWriter {
     parts: WriterParts,
     siding: Siding,
-    /// When the group that is being committed departed, while one is.
-    busy: Option<Instant>,
+    /// The commit under way, and when the oldest batch of its group departed.
+    busy: Option<(SpawnHandle, Instant)>,
     claimed: bool,
     last: Option<BatchNumber>,
     ever_started: bool,
@@ -90,7 +90,6 @@ impl StorageWriter {
         let Some(departed) = tickets.iter().map(|ticket| ticket.departed).min() else {
             return;
         };
-        self.busy = Some(departed);
         let epoch = self.siding.epoch();
         let group = Arc::new(CommitGroup {
             instance: self.parts.instance.clone(),
@@ -102,7 +101,7 @@ impl StorageWriter {
             group.clone(),
             self.parts.metrics.clone(),
         );
-        ctx.spawn(commit.into_actor(self).map(move |result, writer, ctx| {
+        let commit = ctx.spawn(commit.into_actor(self).map(move |result, writer, ctx| {
             writer.busy = None;
             match result {
                 Ok(report) => writer.committed(epoch, tickets, &group, &report, began.elapsed()),
@@ -113,6 +112,7 @@ impl StorageWriter {
             }
             writer.pump(ctx);
         }));
+        self.busy = Some((commit, departed));
     }
 
     fn committed(
@@ -183,6 +183,10 @@ impl StorageWriter {
         }
         self.parts.metrics.rewound();
         self.claimed = false;
+        if let Some((commit, _)) = self.busy.take() {
+            // Whatever becomes of it: its batches are undelivered, and the claim comes after it.
+            ctx.cancel_future(commit);
+        }
         let epoch = self.parts.dispatcher.rewind(self.last);
         self.siding.rewind(epoch);
         tracing::warn!(epoch, "the pipeline rewinds to what is stored");
@@ -231,7 +235,11 @@ impl StorageWriter {
     }
 
     fn oldest(&self) -> Option<Instant> {
-        self.busy.into_iter().chain(self.siding.oldest()).min()
+        self.busy
+            .map(|(_, departed)| departed)
+            .into_iter()
+            .chain(self.siding.oldest())
+            .min()
     }
 }
 
