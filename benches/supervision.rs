@@ -2,6 +2,11 @@
 //!
 //! `cargo bench --bench supervision`
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the mailbox is filled faster than it is read, on purpose"
+)]
+
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;

@@ -279,12 +279,15 @@ fn a_missing_file_is_one_clear_line() {
 fn settings_that_do_not_fit_together_are_refused() {
     let found = problems(load(
         "[limits]\nbatch_readings = 10\nreadings_in_flight = 5\nbytes_in_flight = '1KiB'\n[supervision]\nbackoff_max = '1ms'
-         [sources.http]\nkind = 'simulated'\n[sources.me]\nkind = 'host'",
+         [sources.http]\nkind = 'simulated'\n[sources.me]\nkind = 'host'
+         [sources.fast]\nkind = 'simulated'\nsensors = 2\nrate = 2000001
+         [sources.full]\nkind = 'simulated'\nsensors = 2\nrate = 2000000",
     ));
     let expected = [
         "http.max_body must not be more than `limits.bytes_in_flight`",
         "limits.batch_readings must not be more than `limits.readings_in_flight`",
         "limits.payload must not be more than `limits.bytes_in_flight`",
+        "sources.fast.rate must not be more than a million for each sensor",
         "sources.http has a name that the service uses itself",
         "sources.me is a second source of kind `host`, and there is only one host",
         "supervision.backoff_base must not be longer than `supervision.backoff_max`",

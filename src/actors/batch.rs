@@ -99,6 +99,7 @@ pub trait Terminus: Send + Sync {
 
 /// A train at its terminus.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly every one is the large one")]
 pub enum Arrival {
     Complete(Arrived),
     /// A slice was lost. What is in flight must be undelivered and sent again.

@@ -103,6 +103,7 @@ pub fn start<A: Supervise>(
 }
 
 /// Starts an actor on another arbiter; `make` runs there. If that arbiter is gone or goes before, the actor ends unborn.
+#[expect(clippy::disallowed_methods, reason = "what it runs contains its panics")]
 pub fn start_in_arbiter<A: Supervise>(
     arbiter: &ArbiterHandle,
     spec: ActorSpec,
