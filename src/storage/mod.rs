@@ -12,6 +12,7 @@
 pub mod commit;
 pub mod error;
 pub mod history;
+pub mod null;
 pub mod restore;
 pub mod sqlite;
 
@@ -25,6 +26,7 @@ pub use commit::{
 };
 pub use error::{ErrorClass, StoreError};
 pub use history::History;
+pub use null::NullStore;
 pub use restore::{Loaded, StoredReading, StoredSensor};
 pub use sqlite::{SqliteSettings, SqliteStore};
 
