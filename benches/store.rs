@@ -19,8 +19,15 @@ const BARE_STATEMENT: usize = 5_000;
 const BARE_TRANSACTION: usize = 100_000;
 
 fn main() {
-    let rows = std::env::args().skip(1).find_map(|argument| argument.parse().ok()).unwrap_or(1_000_000);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let rows = std::env::args()
+        .skip(1)
+        .find_map(|argument| argument.parse().ok())
+        .unwrap_or(1_000_000);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
     for series in [1_000, 100_000] {
         runtime.block_on(compare(series, rows));
     }
@@ -46,7 +53,11 @@ async fn compare(series: u32, rows: usize) {
     let mut loaded = 0;
     for some in sensors.chunks(500) {
         let answer = store.load_sensors(some, 1_000_000).await.unwrap();
-        loaded += answer.sensors.iter().map(|sensor| sensor.tail.len()).sum::<usize>();
+        loaded += answer
+            .sensors
+            .iter()
+            .map(|sensor| sensor.tail.len())
+            .sum::<usize>();
     }
     println!(
         "{series:>7} series: {} tails with {loaded} rows read back at {:.0} k rows/s",
@@ -69,7 +80,10 @@ fn groups(series: u32, rows: usize) -> Vec<CommitGroup> {
             number += 1;
             made += size;
         }
-        groups.push(CommitGroup { instance: instance(), batches });
+        groups.push(CommitGroup {
+            instance: instance(),
+            batches,
+        });
     }
     groups
 }
@@ -85,12 +99,24 @@ fn batch(number: u64, series: u32, made: usize, size: usize) -> CompleteBatch {
             index: (n - made) as u32,
             flags: Flags::NONE,
         };
-        outcome.rows.push(Row { sensor: SensorKey(place), reading });
-        outcome.ledger.push((SensorKey(place), LedgerDelta { received: 1, ..Default::default() }));
+        outcome.rows.push(Row {
+            sensor: SensorKey(place),
+            reading,
+        });
+        outcome.ledger.push((
+            SensorKey(place),
+            LedgerDelta {
+                received: 1,
+                ..Default::default()
+            },
+        ));
     }
     CompleteBatch {
         number: BatchNumber(number),
-        at: BatchTime { now: Timestamp(number as i64), active: ActiveTime(0) },
+        at: BatchTime {
+            now: Timestamp(number as i64),
+            active: ActiveTime(0),
+        },
         source: SourceName::parse("bench").unwrap(),
         sensors: Vec::new(),
         series: Vec::new(),
@@ -126,18 +152,33 @@ async fn through_the_store(path: &Path, series: u32, groups: &[CommitGroup]) -> 
             unit: None,
         });
     }
-    store.commit(&CommitGroup { instance: instance(), batches: vec![first] }).await.unwrap();
+    store
+        .commit(&CommitGroup {
+            instance: instance(),
+            batches: vec![first],
+        })
+        .await
+        .unwrap();
     let began = Instant::now();
     for group in groups {
         let report = store.commit(group).await.unwrap();
-        assert!(report.batches.iter().all(|batch| batch.stored == BATCH as u64 || batch.stored > 0));
+        assert!(
+            report
+                .batches
+                .iter()
+                .all(|batch| batch.stored == BATCH as u64 || batch.stored > 0)
+        );
     }
     (store, began.elapsed())
 }
 
 /// The store makes the file and its table, so that both have the same; then a connection with the same pragmas fills it.
 async fn bare_inserts(path: &Path, groups: &[CommitGroup]) -> Duration {
-    SqliteStore::open(&SqliteSettings::new(path)).await.unwrap().close().await;
+    SqliteStore::open(&SqliteSettings::new(path))
+        .await
+        .unwrap()
+        .close()
+        .await;
     let url = format!("sqlite://{}", path.display());
     let mut connection = SqliteConnection::connect(&url).await.unwrap();
     for pragma in [
@@ -152,7 +193,12 @@ async fn bare_inserts(path: &Path, groups: &[CommitGroup]) -> Duration {
     let rows: Vec<(Seq, Reading)> = groups
         .iter()
         .flat_map(|group| &group.batches)
-        .flat_map(|batch| batch.outcomes[0].rows.iter().map(|row| (Seq::new(batch.number, row.reading.index), row.reading)))
+        .flat_map(|batch| {
+            batch.outcomes[0]
+                .rows
+                .iter()
+                .map(|row| (Seq::new(batch.number, row.reading.index), row.reading))
+        })
         .collect();
     let text = |rows: usize| {
         let values = vec!["(?,?,?,?,?)"; rows].join(",");

@@ -28,7 +28,7 @@ pub use error::{ErrorClass, StoreError};
 pub use history::History;
 pub use null::NullStore;
 pub use restore::{Loaded, StoredReading, StoredSensor};
-pub use sqlite::{SqliteSettings, SqliteStore};
+pub use sqlite::{SqliteSettings, SqliteStore, Synchronous};
 
 /// What the pipeline asks of a database.
 #[async_trait]

@@ -7,11 +7,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use async_trait::async_trait;
 
 use super::history::{
-    AuditRow, Bucket, Expiry, History, Page, RestartRow, SensorRecord, StoredDeadLetter, StoredPoint, TokenRow,
+    AuditRow, Bucket, Expiry, History, Page, RestartRow, SensorRecord, StoredDeadLetter, StoredPoint,
+    TokenRow,
 };
 use super::{
-    BatchReport, CommitGroup, CommitReport, InstanceId, Loaded, SensorDefinition, SeriesDefinition, Store, StoreError,
-    StoredSensor, WriterState,
+    BatchReport, CommitGroup, CommitReport, InstanceId, Loaded, SensorDefinition, SeriesDefinition, Store,
+    StoreError, StoredSensor, WriterState,
 };
 use crate::domain::{
     ActiveTime, Anomaly, BatchNumber, Ledger, SensorKey, SeriesId, SourceName, Timestamp, WindowResult,
@@ -42,7 +43,10 @@ impl NullStore {
     }
 
     fn last(&self) -> Option<BatchNumber> {
-        self.last_batch.load(Ordering::Acquire).checked_sub(1).map(BatchNumber)
+        self.last_batch
+            .load(Ordering::Acquire)
+            .checked_sub(1)
+            .map(BatchNumber)
     }
 }
 
@@ -60,12 +64,17 @@ impl Store for NullStore {
     }
 
     async fn reserve_batches(&self, count: u64) -> Result<BatchNumber, StoreError> {
-        Ok(BatchNumber(self.next_batch.fetch_add(count, Ordering::Relaxed) + 1))
+        Ok(BatchNumber(
+            self.next_batch.fetch_add(count, Ordering::Relaxed) + 1,
+        ))
     }
 
     async fn commit(&self, group: &CommitGroup) -> Result<CommitReport, StoreError> {
         let report = self.recall(group).await?;
-        self.rows.fetch_add(report.batches.iter().map(|batch| batch.stored).sum(), Ordering::Relaxed);
+        self.rows.fetch_add(
+            report.batches.iter().map(|batch| batch.stored).sum(),
+            Ordering::Relaxed,
+        );
         self.groups.fetch_add(1, Ordering::Relaxed);
         if let Some(last) = group.batches.last() {
             self.last_batch.store(last.number.0 + 1, Ordering::Release);
