@@ -66,7 +66,8 @@ pub trait Store: History {
     /// `max_readings` readings in all; a sensor that did not fit says so by `more`.
     async fn load_sensors(&self, sensors: &[SensorKey], max_readings: usize) -> Result<Loaded, StoreError>;
 
-    /// The last `limit` stored readings of a sensor, in order of their sequence, without its snapshot: what a state is
+    /// The `limit` stored readings of a sensor that are newest by event time, in order of their sequence, without its
+    /// snapshot: what a state is
     /// rebuilt from when its snapshot cannot be read. `snapshot` holds only the sequence, its bytes are empty.
     async fn load_recent(&self, sensor: SensorKey, limit: usize) -> Result<Loaded, StoreError>;
 

@@ -41,7 +41,7 @@ const CHUNK: usize = 4096;
 
 static READINGS: MultiRow = MultiRow::new(
     "INSERT INTO readings (series_id, time, value, seq, flags) VALUES",
-    5,
+    "(?,?,?,?,?)",
     "ON CONFLICT DO NOTHING",
     CHUNK,
 );

@@ -19,13 +19,13 @@ use crate::storage::CompleteBatch;
 
 static NEW_WINDOWS: MultiRow = MultiRow::new(
     "INSERT INTO windows (series_id, start, size, kind, count, min, max, mean, stddev, first, last, revision) VALUES",
-    12,
+    "(?,?,?,?,?,?,?,?,?,?,?,?)",
     "ON CONFLICT DO NOTHING",
     512,
 );
 static CHANGED_WINDOWS: MultiRow = MultiRow::new(
     "INSERT INTO windows (series_id, start, size, kind, count, min, max, mean, stddev, first, last, revision) VALUES",
-    12,
+    "(?,?,?,?,?,?,?,?,?,?,?,?)",
     "ON CONFLICT (series_id, start, size, kind) DO UPDATE SET count = excluded.count, min = excluded.min,
      max = excluded.max, mean = excluded.mean, stddev = excluded.stddev, first = excluded.first, last = excluded.last,
      revision = excluded.revision",
