@@ -1,5 +1,5 @@
-//! Readings a second into SQLite: whole batches through the store, beside bare multi-row inserts of the same rows into the same
-//! table of a second file, in one run.
+//! Readings a second into SQLite: whole batches through the store, beside bare multi-row inserts of the same rows into
+//! the same table of a second file, turn by turn in one run; then the same rows read back as tails.
 //!
 //! `cargo bench --bench store -- [rows]`; the files lie in `SENSORHIVE_BENCH_DIR` or the system's temporary directory.
 
@@ -16,7 +16,7 @@ const BATCH: usize = 1_000;
 const GROUP: usize = 50;
 /// Rows a statement and a transaction of the bare inserts.
 const BARE_STATEMENT: usize = 5_000;
-const BARE_TRANSACTION: usize = 100_000;
+const BARE_TRANSACTION: usize = 2 * BATCH * GROUP;
 
 fn main() {
     let rows = std::env::args()
@@ -39,14 +39,29 @@ async fn compare(series: u32, rows: usize) {
         None => tempfile::tempdir().unwrap(),
     };
     let groups = groups(series, rows);
-    let bare = bare_inserts(&directory.path().join("bare.db"), &groups).await;
-    let (store, taken) = through_the_store(&directory.path().join("store.db"), series, &groups).await;
+    let store = store(&directory.path().join("store.db"), series).await;
+    let mut bare = Bare::new(&directory.path().join("bare.db")).await;
+    let (mut stored_in, mut inserted_in) = (Duration::ZERO, Duration::ZERO);
+    // Turn by turn, so that whatever else the machine does hits both.
+    for some in groups.chunks(BARE_TRANSACTION / (BATCH * GROUP)) {
+        let began = Instant::now();
+        for group in some {
+            let report = store.commit(group).await.unwrap();
+            let stored: u64 = report.batches.iter().map(|batch| batch.stored).sum();
+            assert_eq!(stored as usize, rows_of(group).count());
+        }
+        stored_in += began.elapsed();
+        let rows: Vec<(Seq, Reading)> = some.iter().flat_map(rows_of).collect();
+        let began = Instant::now();
+        bare.insert(&rows).await;
+        inserted_in += began.elapsed();
+    }
     let rate = |took: Duration| rows as f64 / took.as_secs_f64() / 1_000.0;
     println!(
         "{series:>7} series, {rows} rows: store {:.0} k rows/s, bare {:.0} k rows/s, ratio {:.0} %",
-        rate(taken),
-        rate(bare),
-        100.0 * bare.as_secs_f64() / taken.as_secs_f64()
+        rate(stored_in),
+        rate(inserted_in),
+        100.0 * inserted_in.as_secs_f64() / stored_in.as_secs_f64()
     );
     let sensors = store.sensors_behind().await.unwrap();
     let began = Instant::now();
@@ -59,12 +74,21 @@ async fn compare(series: u32, rows: usize) {
             .map(|sensor| sensor.tail.len())
             .sum::<usize>();
     }
+    assert_eq!(loaded, rows);
     println!(
         "{series:>7} series: {} tails with {loaded} rows read back at {:.0} k rows/s",
         sensors.len(),
-        loaded as f64 / began.elapsed().as_secs_f64() / 1_000.0
+        rate(began.elapsed())
     );
     store.close().await;
+}
+
+fn rows_of(group: &CommitGroup) -> impl Iterator<Item = (Seq, Reading)> {
+    group.batches.iter().flat_map(|batch| {
+        let rows = &batch.outcomes[0].rows;
+        rows.iter()
+            .map(|row| (Seq::new(batch.number, row.reading.index), row.reading))
+    })
 }
 
 /// Every series in turn, a second apart, as sensors send.
@@ -135,7 +159,8 @@ fn instance() -> InstanceId {
     InstanceId("bench".into())
 }
 
-async fn through_the_store(path: &Path, series: u32, groups: &[CommitGroup]) -> (SqliteStore, Duration) {
+/// A store that knows its sensors already.
+async fn store(path: &Path, series: u32) -> SqliteStore {
     let store = SqliteStore::open(&SqliteSettings::new(path)).await.unwrap();
     store.claim_writer(&instance()).await.unwrap();
     let mut first = batch(1, series, 0, 0);
@@ -152,63 +177,46 @@ async fn through_the_store(path: &Path, series: u32, groups: &[CommitGroup]) -> 
             unit: None,
         });
     }
+    let group = CommitGroup {
+        instance: instance(),
+        batches: vec![first],
+    };
+    store.commit(&group).await.unwrap();
     store
-        .commit(&CommitGroup {
-            instance: instance(),
-            batches: vec![first],
-        })
-        .await
-        .unwrap();
-    let began = Instant::now();
-    for group in groups {
-        let report = store.commit(group).await.unwrap();
-        assert!(
-            report
-                .batches
-                .iter()
-                .all(|batch| batch.stored == BATCH as u64 || batch.stored > 0)
-        );
-    }
-    (store, began.elapsed())
 }
 
-/// The store makes the file and its table, so that both have the same; then a connection with the same pragmas fills it.
-async fn bare_inserts(path: &Path, groups: &[CommitGroup]) -> Duration {
-    SqliteStore::open(&SqliteSettings::new(path))
-        .await
-        .unwrap()
-        .close()
-        .await;
-    let url = format!("sqlite://{}", path.display());
-    let mut connection = SqliteConnection::connect(&url).await.unwrap();
-    for pragma in [
-        "PRAGMA journal_mode = WAL",
-        "PRAGMA synchronous = FULL",
-        "PRAGMA cache_size = -65536",
-        "PRAGMA wal_autocheckpoint = 16384",
-        "PRAGMA journal_size_limit = 67108864",
-    ] {
-        sqlx::query(pragma).execute(&mut connection).await.unwrap();
+/// A connection with the store's pragmas to a file with the store's tables.
+struct Bare {
+    connection: SqliteConnection,
+}
+
+impl Bare {
+    async fn new(path: &Path) -> Self {
+        SqliteStore::open(&SqliteSettings::new(path))
+            .await
+            .unwrap()
+            .close()
+            .await;
+        let url = format!("sqlite://{}", path.display());
+        let mut connection = SqliteConnection::connect(&url).await.unwrap();
+        for pragma in [
+            "PRAGMA journal_mode = WAL",
+            "PRAGMA synchronous = FULL",
+            "PRAGMA cache_size = -65536",
+            "PRAGMA wal_autocheckpoint = 16384",
+            "PRAGMA journal_size_limit = 67108864",
+        ] {
+            sqlx::query(pragma).execute(&mut connection).await.unwrap();
+        }
+        Self { connection }
     }
-    let rows: Vec<(Seq, Reading)> = groups
-        .iter()
-        .flat_map(|group| &group.batches)
-        .flat_map(|batch| {
-            batch.outcomes[0]
-                .rows
-                .iter()
-                .map(|row| (Seq::new(batch.number, row.reading.index), row.reading))
-        })
-        .collect();
-    let text = |rows: usize| {
-        let values = vec!["(?,?,?,?,?)"; rows].join(",");
-        format!("INSERT INTO readings (series_id, time, value, seq, flags) VALUES {values}")
-    };
-    let began = Instant::now();
-    for transaction in rows.chunks(BARE_TRANSACTION) {
-        let mut open = connection.begin().await.unwrap();
-        for chunk in transaction.chunks(BARE_STATEMENT) {
-            let mut query = sqlx::query(AssertSqlSafe(text(chunk.len())));
+
+    async fn insert(&mut self, rows: &[(Seq, Reading)]) {
+        let mut transaction = self.connection.begin().await.unwrap();
+        for chunk in rows.chunks(BARE_STATEMENT) {
+            let values = vec!["(?,?,?,?,?)"; chunk.len()].join(",");
+            let text = format!("INSERT INTO readings (series_id, time, value, seq, flags) VALUES {values}");
+            let mut query = sqlx::query(AssertSqlSafe(text));
             for (seq, reading) in chunk {
                 query = query
                     .bind(i64::from(reading.series.0))
@@ -217,11 +225,8 @@ async fn bare_inserts(path: &Path, groups: &[CommitGroup]) -> Duration {
                     .bind(seq.0 as i64)
                     .bind(i64::from(reading.flags.0));
             }
-            query.execute(&mut *open).await.unwrap();
+            query.execute(&mut *transaction).await.unwrap();
         }
-        open.commit().await.unwrap();
+        transaction.commit().await.unwrap();
     }
-    let took = began.elapsed();
-    connection.close().await.unwrap();
-    took
 }

@@ -1,6 +1,7 @@
 //! A store that keeps nothing: for measuring everything that comes before a database.
 //!
-//! Invariants: it says of every row that it was stored, and counts what it was given. It remembers numbers, never content.
+//! Invariants: it says of every row that it was stored, and counts what it was given. It remembers numbers, never
+//! content.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

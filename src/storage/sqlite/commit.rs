@@ -1,8 +1,8 @@
 //! One transaction for a group of batches.
 //!
-//! Invariants: each table is passed over once for the whole group, whatever the number of batches. The `writers` row is
-//! advanced first, so that a fenced process learns it before it has done any work. Nothing here begins or ends the
-//! transaction: an error at any point leaves the database as it was.
+//! Invariants: each table is passed over once for the whole group, whatever the number of batches. The `writers`
+//! row is advanced first, so that a fenced process learns it before it has done any work. Nothing here begins or
+//! ends the transaction: an error at any point leaves the database as it was.
 
 use sqlx::sqlite::SqliteConnection;
 

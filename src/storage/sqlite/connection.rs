@@ -1,7 +1,8 @@
 //! Opening the file: directories, pragmas, migrations, one writer, several readers.
 //!
 //! Invariants: only the writer's connection ever writes, under a mutex; readers are `query_only`. No lock is held
-//! between transactions, so that a killed process leaves none behind. A connection whose state is in doubt is thrown away.
+//! between transactions, so that a killed process leaves none behind. A connection whose state is in doubt is
+//! thrown away.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -148,8 +149,8 @@ impl Writer {
     }
 }
 
-/// Commits `transaction` where `result` is well, else rolls it back. The second value says whether the connection is sound;
-/// one that is not must be thrown away.
+/// Commits `transaction` where `result` is well, else rolls it back. The second value says whether the connection
+/// is sound; one that is not must be thrown away.
 pub(super) async fn finish<T>(
     transaction: Transaction<'_, Sqlite>,
     result: Result<T, Fault>,

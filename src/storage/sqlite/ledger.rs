@@ -1,8 +1,8 @@
 //! The ledgers: what the sensors decided plus what the transaction did, one row a sensor and a source.
 //!
-//! Invariant: `tail_from` is at or before the event time of every reading stored after the sensor's snapshot. A complete snapshot
-//! covers the rows of its own batch too: it sets `tail_from` back to null and `unprocessed` to 0. An incomplete one leaves
-//! both alone.
+//! Invariant: `tail_from` is at or before the event time of every reading stored after the sensor's snapshot. A
+//! complete snapshot covers the rows of its own batch too: it sets `tail_from` back to null and `unprocessed` to 0.
+//! An incomplete one leaves both alone.
 
 use rustc_hash::FxHashMap;
 use sqlx::sqlite::SqliteConnection;
@@ -117,7 +117,8 @@ fn covered_by_snapshots(batches: &[CompleteBatch]) -> FxHashMap<SensorKey, usize
         .collect()
 }
 
-/// Whether the sensor's last complete snapshot, taken in the batch at `covered`, holds what came in the one at `batch`.
+/// Whether the sensor's last complete snapshot, taken in the batch at `covered`, holds what came in the one at
+/// `batch`.
 fn is_covered(covered: Option<&usize>, batch: usize) -> bool {
     covered.is_some_and(|&covered| batch <= covered)
 }

@@ -1,10 +1,11 @@
 //! The embedded store: one SQLite file in WAL mode.
 //!
-//! Invariants: one connection writes, one transaction at a time; readers see the last commit and never wait for it. A claim
-//! of a writer's name raises its epoch in the file, and every commit checks it there. A future that is dropped half-way
-//! leaves no open transaction: it is rolled back before the next one begins.
+//! Invariants: one connection writes, one transaction at a time; readers see the last commit and never wait for it.
+//! A claim of a writer's name raises its epoch in the file, and every commit checks it there. A future that is
+//! dropped half-way leaves no open transaction: it is rolled back before the next one begins.
 //!
-//! How it fails: a locked or full file is transient, a failed COMMIT unknown, a file that is damaged or no database unusable.
+//! How it fails: a locked or full file is transient, a failed COMMIT unknown, a file that is damaged or no database
+//! unusable.
 
 mod commit;
 mod connection;

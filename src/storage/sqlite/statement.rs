@@ -1,7 +1,8 @@
 //! Statements over many rows.
 //!
-//! A statement costs tens of microseconds however small it is, so rows go in by the thousand. The sizes are few and fixed,
-//! so that every text is prepared once and then reused: a list is cut into the largest size that fits, then the next.
+//! A statement costs tens of microseconds however small it is, so rows go in by the thousand. The sizes are few and
+//! fixed, so that every text is prepared once and then reused: a list is cut into the largest size that fits, then
+//! the next.
 
 use std::sync::{Arc, OnceLock};
 
@@ -28,8 +29,8 @@ const SIZES: usize = 5;
 const MAX_PARAMETERS: usize = 32_766;
 
 impl MultiRow {
-    /// `row` is what stands for one row, such as `(?,?,0)`. Bare question marks only: SQLite looks numbered ones up by name
-    /// at every binding.
+    /// `row` is what stands for one row, such as `(?,?,0)`. Bare question marks only: SQLite looks numbered ones up
+    /// by name at every binding.
     pub const fn new(head: &'static str, row: &'static str, tail: &'static str, most: usize) -> Self {
         let parameters = count_parameters(row);
         assert!(parameters * most <= MAX_PARAMETERS, "too many parameters");

@@ -1,9 +1,9 @@
 //! Windows: results that the sensors closed, and windows computed anew from stored rows.
 //!
-//! Invariants: what is stored for a window is never replaced by less. A result for a window that is not stored yet is stored as it
-//! came; one equal to what is stored changes nothing, however often a replay brings it; one that differs means that
-//! more is known by now than either saw, so the window is computed from the stored rows like those of `recompute`. The
-//! revision grows by one when, and only when, the stored figures change.
+//! Invariants: what is stored for a window is never replaced by less. A result for a window that is not stored yet
+//! is stored as it came; one equal to what is stored changes nothing, however often a replay brings it; one that
+//! differs means that more is known by now than either saw, so the window is computed from the stored rows like
+//! those of `recompute`. The revision grows by one when, and only when, the stored figures change.
 
 use futures_util::TryStreamExt;
 use rustc_hash::FxHashMap;
