@@ -4,8 +4,18 @@
 
 #[path = "store/commit.rs"]
 mod commit;
+#[path = "store/history.rs"]
+mod history;
+#[path = "store/ledger.rs"]
+mod ledger;
+#[path = "store/restore.rs"]
+mod restore;
+#[path = "store/sqlite.rs"]
+mod sqlite_only;
 #[path = "store/support.rs"]
 mod support;
+#[path = "store/windows.rs"]
+mod windows;
 
 macro_rules! on_every_store {
     ($($module:ident: $($test:ident),+ $(,)?;)+) => {
@@ -35,4 +45,29 @@ on_every_store! {
         batch_numbers_are_never_given_twice,
         positions_and_definitions_follow_the_last_batch,
         a_dropped_commit_leaves_nothing_open;
+    restore:
+        a_sensor_without_snapshot_has_all_its_readings,
+        the_tail_begins_after_a_complete_snapshot,
+        a_snapshot_within_a_group_covers_what_came_before_it,
+        an_incomplete_snapshot_leaves_the_rest_of_the_tail,
+        a_cut_tail_is_a_prefix_by_sequence,
+        a_reading_whose_batch_expired_keeps_its_own_time,
+        a_snapshot_names_its_deadline,
+        the_newest_readings_rebuild_a_state,
+        unprocessed_readings_are_counted_until_a_complete_snapshot;
+    windows:
+        a_window_is_revised_only_when_it_changes,
+        a_window_is_computed_from_stored_rows,
+        an_anomaly_found_again_is_kept_once;
+    history:
+        readings_come_by_the_page,
+        the_latest_value_is_the_newest_by_event_time,
+        buckets_are_aligned_to_the_epoch,
+        windows_of_one_time_stay_on_one_page,
+        dead_letters_are_kept_until_they_expire,
+        old_readings_expire_in_every_series,
+        restarts_audit_and_tokens_are_kept,
+        a_pause_outlives_the_process;
+    ledger:
+        random_batches_agree_with_an_oracle;
 }

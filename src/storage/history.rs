@@ -1,6 +1,7 @@
 //! What people ask of a database: history, ledgers, dead letters, restarts, the audit log, tokens.
 //!
-//! Invariants: every list is bounded by a limit and goes on from a cursor; every query is bounded in time by the store.
+//! Invariants: every list is bounded by a limit and goes on from a cursor; every query is bounded in time by the
+//! store.
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -15,13 +16,15 @@ pub trait History: Send + Sync + 'static {
     /// Readings of the series in `[from, to)` by time, ascending, or descending where `newest_first`.
     async fn readings(&self, series: SeriesId, range: &Page) -> Result<Vec<StoredPoint>, StoreError>;
 
-    /// Closed windows that start in `[from, to)`.
+    /// Closed windows that start in `[from, to)`. Those that start with the last one are all there, even past the
+    /// limit, so that a next page can begin after it.
     async fn windows(&self, series: SeriesId, range: &Page) -> Result<Vec<WindowResult>, StoreError>;
 
-    /// Anomalies of any of `series` (empty: of all) in `[from, to)`.
+    /// Anomalies of any of `series` (empty: of all) in `[from, to)`; at the limit as with [`Self::windows`].
     async fn anomalies(&self, series: &[SeriesId], range: &Page) -> Result<Vec<Anomaly>, StoreError>;
 
-    /// One row a bucket of `step` µs (aligned to the epoch) with every aggregate, ascending; empty buckets are absent.
+    /// One row a bucket of `step` µs (aligned to the epoch) with every aggregate, in the order of the page; empty
+    /// buckets are absent, poisonous readings not counted.
     async fn buckets(&self, series: SeriesId, range: &Page, step: i64) -> Result<Vec<Bucket>, StoreError>;
 
     /// Newest stored reading of each of `series` that has one.

@@ -12,6 +12,7 @@
 pub mod commit;
 pub mod error;
 pub mod history;
+pub mod null;
 pub mod restore;
 pub mod sqlite;
 
@@ -25,8 +26,9 @@ pub use commit::{
 };
 pub use error::{ErrorClass, StoreError};
 pub use history::History;
+pub use null::NullStore;
 pub use restore::{Loaded, StoredReading, StoredSensor};
-pub use sqlite::{SqliteSettings, SqliteStore};
+pub use sqlite::{SqliteSettings, SqliteStore, Synchronous};
 
 /// What the pipeline asks of a database.
 #[async_trait]
@@ -64,7 +66,8 @@ pub trait Store: History {
     /// `max_readings` readings in all; a sensor that did not fit says so by `more`.
     async fn load_sensors(&self, sensors: &[SensorKey], max_readings: usize) -> Result<Loaded, StoreError>;
 
-    /// The last `limit` stored readings of a sensor, in order of their sequence, without its snapshot: what a state is
+    /// The `limit` stored readings of a sensor that are newest by event time, in order of their sequence, without its
+    /// snapshot: what a state is
     /// rebuilt from when its snapshot cannot be read. `snapshot` holds only the sequence, its bytes are empty.
     async fn load_recent(&self, sensor: SensorKey, limit: usize) -> Result<Loaded, StoreError>;
 

@@ -21,7 +21,8 @@ pub struct StoredSensor {
     pub more: bool,
 }
 
-/// A stored reading with what its sensor saw when it came.
+/// A stored reading with what its sensor saw when it came; if its batch has expired, its own time and an active
+/// clock at 0.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct StoredReading {
     pub seq: Seq,

@@ -1,8 +1,8 @@
 //! One transaction for a group of batches.
 //!
-//! Invariants: each table is passed over once for the whole group, whatever the number of batches. The `writers` row is
-//! advanced first, so that a fenced process learns it before it has done any work. Nothing here begins or ends the
-//! transaction: an error at any point leaves the database as it was.
+//! Invariants: each table is passed over once for the whole group, whatever the number of batches. The `writers`
+//! row is advanced first, so that a fenced process learns it before it has done any work. Nothing here begins or
+//! ends the transaction: an error at any point leaves the database as it was.
 
 use sqlx::sqlite::SqliteConnection;
 
@@ -85,13 +85,13 @@ async fn advance_writer(
 
 static SENSORS: MultiRow = MultiRow::new(
     "INSERT INTO sensors (id, sensor_id, tags) VALUES",
-    3,
+    "(?,?,?)",
     "ON CONFLICT (id) DO UPDATE SET tags = excluded.tags WHERE tags IS NOT excluded.tags",
     512,
 );
 static SERIES: MultiRow = MultiRow::new(
     "INSERT INTO series (id, sensor_id, metric, unit) VALUES",
-    4,
+    "(?,?,?,?)",
     "ON CONFLICT (id) DO UPDATE SET unit = excluded.unit WHERE unit IS NOT excluded.unit",
     512,
 );
@@ -126,7 +126,12 @@ async fn write_definitions(
         .await
 }
 
-static BATCHES: MultiRow = MultiRow::new("INSERT INTO batches (number, time, active) VALUES", 3, "", 512);
+static BATCHES: MultiRow = MultiRow::new(
+    "INSERT INTO batches (number, time, active) VALUES",
+    "(?,?,?)",
+    "",
+    512,
+);
 
 async fn write_batch_times(
     connection: &mut SqliteConnection,
@@ -145,7 +150,7 @@ async fn write_batch_times(
 /// A detector finds the same thing again when a reading is replayed: the first finding stays.
 static ANOMALIES: MultiRow = MultiRow::new(
     "INSERT INTO anomalies (series_id, time, detector, level, value, score, expected, low, high, explanation) VALUES",
-    10,
+    "(?,?,?,?,?,?,?,?,?,?)",
     "ON CONFLICT (series_id, time, detector, level) DO NOTHING",
     512,
 );
@@ -173,7 +178,7 @@ async fn write_anomalies(connection: &mut SqliteConnection, batches: &[CompleteB
 
 static SNAPSHOTS: MultiRow = MultiRow::new(
     "INSERT INTO sensor_snapshots (sensor_id, seq, deadline, state) VALUES",
-    4,
+    "(?,?,?,?)",
     "ON CONFLICT (sensor_id) DO UPDATE SET seq = excluded.seq, deadline = excluded.deadline, state = excluded.state",
     512,
 );
@@ -201,7 +206,7 @@ async fn write_snapshots(connection: &mut SqliteConnection, batches: &[CompleteB
 
 static DEAD_LETTERS: MultiRow = MultiRow::new(
     "INSERT INTO dead_letters (time, source, position, sensor_id, reason, detail, payload) VALUES",
-    7,
+    "(?,?,?,?,?,?,?)",
     "",
     512,
 );
@@ -245,7 +250,7 @@ async fn write_dead_letters(
 
 static POSITIONS: MultiRow = MultiRow::new(
     "INSERT INTO positions (source, partition, offset, updated_at) VALUES",
-    4,
+    "(?,?,?,?)",
     "ON CONFLICT (source, partition) DO UPDATE SET offset = excluded.offset, updated_at = excluded.updated_at",
     512,
 );

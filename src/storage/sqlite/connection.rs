@@ -1,7 +1,8 @@
 //! Opening the file: directories, pragmas, migrations, one writer, several readers.
 //!
 //! Invariants: only the writer's connection ever writes, under a mutex; readers are `query_only`. No lock is held
-//! between transactions, so that a killed process leaves none behind. A connection whose state is in doubt is thrown away.
+//! between transactions, so that a killed process leaves none behind. A connection whose state is in doubt is
+//! thrown away.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -19,6 +20,8 @@ use crate::storage::{ErrorClass, StoreError};
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("migrations/sqlite");
 
+/// Bytes a page of a new file.
+const PAGE: u64 = 4096;
 /// Prepared statements kept a connection: every multi-row statement in every size.
 const STATEMENTS: usize = 256;
 /// Rows that a query may have ready before they are taken.
@@ -48,6 +51,8 @@ pub struct SqliteSettings {
     pub busy_timeout: Duration,
     /// How long a query for history may take.
     pub query_timeout: Duration,
+    /// The most bytes that the file may grow to, beside its log; past it, commits fail as on a full disk.
+    pub max_size: Option<u64>,
 }
 
 impl SqliteSettings {
@@ -58,6 +63,7 @@ impl SqliteSettings {
             readers: 4,
             busy_timeout: Duration::from_secs(5),
             query_timeout: Duration::from_secs(10),
+            max_size: None,
         }
     }
 
@@ -80,8 +86,15 @@ impl SqliteSettings {
     }
 
     fn writer_options(&self) -> SqliteConnectOptions {
-        self.options()
+        let options = match self.max_size {
+            Some(bytes) => self
+                .options()
+                .pragma("max_page_count", (bytes / PAGE).max(1).to_string()),
+            None => self.options(),
+        };
+        options
             .create_if_missing(true)
+            .page_size(PAGE as u32)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(match self.synchronous {
                 Synchronous::Full => SqliteSynchronous::Full,
@@ -136,8 +149,8 @@ impl Writer {
     }
 }
 
-/// Commits `transaction` where `result` is well, else rolls it back. The second value says whether the connection is sound;
-/// one that is not must be thrown away.
+/// Commits `transaction` where `result` is well, else rolls it back. The second value says whether the connection
+/// is sound; one that is not must be thrown away.
 pub(super) async fn finish<T>(
     transaction: Transaction<'_, Sqlite>,
     result: Result<T, Fault>,

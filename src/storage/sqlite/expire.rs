@@ -1,7 +1,7 @@
 //! Deleting what is past its age.
 //!
-//! Invariant: a chunk of rows a transaction. What goes is looked for on a reader; the write lock is held only to delete it by
-//! key, so that commits wait for milliseconds at most.
+//! Invariant: a chunk of rows a transaction. What goes is looked for on a reader; the write lock is held only to
+//! delete it by key, so that commits wait for milliseconds at most.
 
 use super::SqliteStore;
 use super::fault::Fault;

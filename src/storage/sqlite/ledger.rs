@@ -1,8 +1,8 @@
 //! The ledgers: what the sensors decided plus what the transaction did, one row a sensor and a source.
 //!
-//! Invariant: `tail_from` is at or before the event time of every reading stored after the sensor's snapshot. A complete snapshot
-//! covers the rows of its own batch too: it sets `tail_from` back to null and `unprocessed` to 0. An incomplete one leaves
-//! both alone.
+//! Invariant: `tail_from` is at or before the event time of every reading stored after the sensor's snapshot. A
+//! complete snapshot covers the rows of its own batch too: it sets `tail_from` back to null and `unprocessed` to 0.
+//! An incomplete one leaves both alone.
 
 use rustc_hash::FxHashMap;
 use sqlx::sqlite::SqliteConnection;
@@ -22,10 +22,22 @@ struct Change {
     tail_from: Option<i64>,
 }
 
+impl Change {
+    /// Whether there is something after the snapshot and nothing but received and stored to count.
+    fn is_plain(&self) -> bool {
+        let counted = LedgerDelta {
+            received: self.delta.received,
+            stored: self.delta.stored,
+            ..LedgerDelta::default()
+        };
+        self.delta == counted && self.tail_from.is_some()
+    }
+}
+
 static SENSOR_LEDGER: MultiRow = MultiRow::new(
     "INSERT INTO sensor_ledger (sensor_id, received, stored, duplicate, rejected, filtered, late, unprocessed,
      last_time, last_seq, tail_from) VALUES",
-    11,
+    "(?,?,?,?,?,?,?,?,?,?,?)",
     "ON CONFLICT (sensor_id) DO UPDATE SET
      received = received + excluded.received,
      stored = stored + excluded.stored,
@@ -38,6 +50,20 @@ static SENSOR_LEDGER: MultiRow = MultiRow::new(
      last_seq = max(ifnull(last_seq, excluded.last_seq), ifnull(excluded.last_seq, last_seq)),
      tail_from = min(ifnull(tail_from, excluded.tail_from), ifnull(excluded.tail_from, tail_from))",
     2048,
+);
+
+/// The same for what is common by far: every reading of the sensor was stored, and nothing else is to be said of it.
+static PLAIN_SENSOR_LEDGER: MultiRow = MultiRow::new(
+    "INSERT INTO sensor_ledger (sensor_id, received, stored, duplicate, rejected, filtered, late, unprocessed,
+     last_time, last_seq, tail_from) VALUES",
+    "(?,?,?,0,0,0,0,0,?,?,?)",
+    "ON CONFLICT (sensor_id) DO UPDATE SET
+     received = received + excluded.received,
+     stored = stored + excluded.stored,
+     last_time = max(ifnull(last_time, excluded.last_time), excluded.last_time),
+     last_seq = max(ifnull(last_seq, excluded.last_seq), excluded.last_seq),
+     tail_from = min(ifnull(tail_from, excluded.tail_from), excluded.tail_from)",
+    4096,
 );
 
 pub(super) async fn write_sensors(
@@ -58,8 +84,20 @@ pub(super) async fn write_sensors(
     }
     let mut changes: Vec<(SensorKey, Change)> = sum_up(batches, judged, &covered).into_iter().collect();
     changes.sort_unstable_by_key(|(sensor, _)| *sensor);
+    let (plain, other): (Vec<_>, Vec<_>) = changes.into_iter().partition(|(_, change)| change.is_plain());
+    PLAIN_SENSOR_LEDGER
+        .execute(connection, &plain, |values, (sensor, change)| {
+            values
+                .add(i64::from(sensor.0))
+                .add(change.delta.received as i64)
+                .add(change.delta.stored as i64)
+                .add(change.last_time)
+                .add(change.last_seq)
+                .add(change.tail_from);
+        })
+        .await?;
     SENSOR_LEDGER
-        .execute(connection, &changes, |values, (sensor, change)| {
+        .execute(connection, &other, |values, (sensor, change)| {
             values.add(i64::from(sensor.0));
             add_delta(values, &change.delta);
             values
@@ -79,7 +117,8 @@ fn covered_by_snapshots(batches: &[CompleteBatch]) -> FxHashMap<SensorKey, usize
         .collect()
 }
 
-/// Whether the sensor's last complete snapshot, taken in the batch at `covered`, holds what came in the one at `batch`.
+/// Whether the sensor's last complete snapshot, taken in the batch at `covered`, holds what came in the one at
+/// `batch`.
 fn is_covered(covered: Option<&usize>, batch: usize) -> bool {
     covered.is_some_and(|&covered| batch <= covered)
 }
@@ -127,7 +166,7 @@ fn sum_up(
 
 static SOURCE_LEDGER: MultiRow = MultiRow::new(
     "INSERT INTO source_ledger (source, received, stored, duplicate, rejected, filtered, late, unprocessed) VALUES",
-    8,
+    "(?,?,?,?,?,?,?,?)",
     "ON CONFLICT (source) DO UPDATE SET
      received = received + excluded.received,
      stored = stored + excluded.stored,

@@ -1,10 +1,11 @@
 //! The embedded store: one SQLite file in WAL mode.
 //!
-//! Invariants: one connection writes, one transaction at a time; readers see the last commit and never wait for it. A claim
-//! of a writer's name raises its epoch in the file, and every commit checks it there. A future that is dropped half-way
-//! leaves no open transaction: it is rolled back before the next one begins.
+//! Invariants: one connection writes, one transaction at a time; readers see the last commit and never wait for it.
+//! A claim of a writer's name raises its epoch in the file, and every commit checks it there. A future that is
+//! dropped half-way leaves no open transaction: it is rolled back before the next one begins.
 //!
-//! How it fails: a locked or full file is transient, a failed COMMIT unknown, a file that is damaged or no database unusable.
+//! How it fails: a locked or full file is transient, a failed COMMIT unknown, a file that is damaged or no database
+//! unusable.
 
 mod commit;
 mod connection;
@@ -250,4 +251,51 @@ async fn reserve(connection: &mut SqliteConnection, count: u64) -> Result<BatchN
         .execute(connection)
         .await?;
     Ok(BatchNumber(first))
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::AssertSqlSafe;
+
+    use super::*;
+
+    /// Recent data, tails and what expires are found by the primary key, whatever the tables hold.
+    #[tokio::test]
+    async fn hot_queries_walk_the_key() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(&SqliteSettings::new(directory.path().join("plans.db")))
+            .await
+            .unwrap();
+        let mut reader = store.reader().await.unwrap();
+        let sorted = true;
+        for (sql, may_sort) in [
+            (series::READINGS, !sorted),
+            (series::NEWEST_READINGS, !sorted),
+            (series::LATEST, !sorted),
+            (restore::TAILS, !sorted),
+            (restore::TAIL_START, sorted),
+            (restore::RECENT, sorted),
+            (expire::OLD_READINGS, !sorted),
+        ] {
+            let rows: Vec<(i64, i64, i64, String)> =
+                sqlx::query_as(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}")))
+                    .fetch_all(&mut *reader)
+                    .await
+                    .unwrap();
+            let steps: Vec<&str> = rows.iter().map(|row| row.3.as_str()).collect();
+            let of_readings = |step: &&&str| step.contains(" r ") || step.contains(" readings ");
+            let by_key = steps.iter().filter(of_readings).collect::<Vec<_>>();
+            assert!(!by_key.is_empty(), "{steps:?}");
+            assert!(
+                by_key
+                    .iter()
+                    .all(|step| step.contains("USING PRIMARY KEY (series_id=?")),
+                "{steps:?}"
+            );
+            assert!(
+                may_sort || steps.iter().all(|step| !step.contains("TEMP B-TREE")),
+                "{steps:?}"
+            );
+        }
+    }
 }

@@ -1,8 +1,9 @@
 //! Storing readings, and judging each by what the transaction did.
 //!
-//! Invariants: of readings with the same series and time the one with the smallest sequence is the first, whether it is stored
-//! already or comes in the same group; a later one with an equal value is a duplicate, with another value a conflict.
-//! Rows go in sorted by key: neighbors land on the same page, and what is doubled within the group lies side by side.
+//! Invariants: of readings with the same series and time the one with the smallest sequence is the first, whether
+//! it is stored already or comes in the same group; a later one with an equal value is a duplicate, with another
+//! value a conflict. Rows go in sorted by key: neighbors land on the same page, and what is doubled within the
+//! group lies side by side.
 
 use std::borrow::Cow;
 
@@ -41,7 +42,7 @@ const CHUNK: usize = 4096;
 
 static READINGS: MultiRow = MultiRow::new(
     "INSERT INTO readings (series_id, time, value, seq, flags) VALUES",
-    5,
+    "(?,?,?,?,?)",
     "ON CONFLICT DO NOTHING",
     CHUNK,
 );

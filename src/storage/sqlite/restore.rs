@@ -1,6 +1,7 @@
 //! Bringing sensors back: who there is, who is behind, and snapshots with the readings after them.
 //!
-//! Invariant: what belongs together is read in one transaction, so that `as_of`, snapshots and tails are of the same commit.
+//! Invariant: what belongs together is read in one transaction, so that `as_of`, snapshots and tails are of the
+//! same commit.
 
 use futures_util::TryStreamExt;
 use rustc_hash::{FxHashMap, FxHashSet};

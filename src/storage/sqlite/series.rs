@@ -1,7 +1,7 @@
 //! Questions about series: readings, windows, anomalies, buckets, latest values.
 //!
-//! Invariants: every query walks a primary key or an index in the order of the answer and stops at the limit; what takes too
-//! long all the same is interrupted. Where several rows share a time, a page holds all of the last one's.
+//! Invariants: every query walks a primary key or an index in the order of the answer and stops at the limit; what
+//! takes too long all the same is interrupted. Where several rows share a time, a page holds all of the last one's.
 
 use sqlx::Row;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
@@ -124,8 +124,8 @@ fn anomaly(row: &SqliteRow) -> Result<Anomaly, Fault> {
     })
 }
 
-/// Walks from bucket to bucket, each found by the first reading past the one before, so that empty ones cost nothing and
-/// the limit ends the walk. `%` keeps the sign, hence the correction for times before 1970.
+/// Walks from bucket to bucket, each found by the first reading past the one before, so that empty ones cost
+/// nothing and the limit ends the walk. `%` keeps the sign, hence the correction for times before 1970.
 const BUCKETS: &str = "WITH RECURSIVE
     walk(start) AS (
         SELECT time - time % ?4 - (time % ?4 < 0) * ?4 FROM

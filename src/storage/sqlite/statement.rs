@@ -1,7 +1,8 @@
 //! Statements over many rows.
 //!
-//! A statement costs tens of microseconds however small it is, so rows go in by the thousand. The sizes are few and fixed,
-//! so that every text is prepared once and then reused: a list is cut into the largest size that fits, then the next.
+//! A statement costs tens of microseconds however small it is, so rows go in by the thousand. The sizes are few and
+//! fixed, so that every text is prepared once and then reused: a list is cut into the largest size that fits, then
+//! the next.
 
 use std::sync::{Arc, OnceLock};
 
@@ -10,10 +11,12 @@ use sqlx::{Arguments, AssertSqlSafe};
 
 use super::fault::Fault;
 
-/// `head (?, …), (?, …), … tail`, with up to `most` rows.
+/// `head row, row, … tail`, with up to `most` rows.
 pub(super) struct MultiRow {
     head: &'static str,
-    columns: usize,
+    row: &'static str,
+    /// Parameters a row.
+    parameters: usize,
     tail: &'static str,
     most: usize,
     texts: [OnceLock<Arc<str>>; SIZES],
@@ -26,11 +29,15 @@ const SIZES: usize = 5;
 const MAX_PARAMETERS: usize = 32_766;
 
 impl MultiRow {
-    pub const fn new(head: &'static str, columns: usize, tail: &'static str, most: usize) -> Self {
-        assert!(columns * most <= MAX_PARAMETERS, "too many parameters");
+    /// `row` is what stands for one row, such as `(?,?,0)`. Bare question marks only: SQLite looks numbered ones up
+    /// by name at every binding.
+    pub const fn new(head: &'static str, row: &'static str, tail: &'static str, most: usize) -> Self {
+        let parameters = count_parameters(row);
+        assert!(parameters * most <= MAX_PARAMETERS, "too many parameters");
         Self {
             head,
-            columns,
+            row,
+            parameters,
             tail,
             most,
             texts: [const { OnceLock::new() }; SIZES],
@@ -65,7 +72,7 @@ impl MultiRow {
         rows: &[T],
         bind: impl Fn(&mut Values, &T),
     ) -> Result<u64, Fault> {
-        let mut values = Values::with_capacity(rows.len() * self.columns);
+        let mut values = Values::with_capacity(rows.len() * self.parameters);
         for row in rows {
             bind(&mut values, row);
         }
@@ -88,13 +95,22 @@ impl MultiRow {
 
     fn text(&self, level: usize) -> Arc<str> {
         let text = self.texts[level].get_or_init(|| {
-            // Bare question marks: numbered ones are searched for by name at every binding.
-            let row = format!("({})", vec!["?"; self.columns].join(","));
-            let rows = vec![row; self.size(level)].join(",");
+            let rows = vec![self.row; self.size(level)].join(",");
             Arc::from(format!("{} {rows} {}", self.head, self.tail))
         });
         Arc::clone(text)
     }
+}
+
+const fn count_parameters(row: &str) -> usize {
+    let (bytes, mut at, mut count) = (row.as_bytes(), 0, 0);
+    while at < bytes.len() {
+        if bytes[at] == b'?' {
+            count += 1;
+        }
+        at += 1;
+    }
+    count
 }
 
 /// Values for the parameters of a statement, in order.
@@ -137,7 +153,7 @@ mod tests {
 
     #[test]
     fn a_list_is_cut_into_few_sizes() {
-        let statement = MultiRow::new("INSERT INTO t VALUES", 2, "", 4096);
+        let statement = MultiRow::new("INSERT INTO t VALUES", "(?,?)", "", 4096);
         let mut rest = 9000;
         let mut cuts = Vec::new();
         while rest > 0 {
@@ -150,6 +166,6 @@ mod tests {
             rest -= size;
         }
         assert_eq!(cuts, [4096, 4096, 512, 64, 64, 64, 64, 8, 8, 8, 8, 8]);
-        assert_eq!(MultiRow::new("", 1, "", 2048).chunk(3), 1);
+        assert_eq!(MultiRow::new("", "(?)", "", 2048).chunk(3), 1);
     }
 }

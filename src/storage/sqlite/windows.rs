@@ -1,9 +1,9 @@
 //! Windows: results that the sensors closed, and windows computed anew from stored rows.
 //!
-//! Invariants: what is stored for a window is never replaced by less. A result for a window that is not stored yet is stored as it
-//! came; one equal to what is stored changes nothing, however often a replay brings it; one that differs means that
-//! more is known by now than either saw, so the window is computed from the stored rows like those of `recompute`. The
-//! revision grows by one when, and only when, the stored figures change.
+//! Invariants: what is stored for a window is never replaced by less. A result for a window that is not stored yet
+//! is stored as it came; one equal to what is stored changes nothing, however often a replay brings it; one that
+//! differs means that more is known by now than either saw, so the window is computed from the stored rows like
+//! those of `recompute`. The revision grows by one when, and only when, the stored figures change.
 
 use futures_util::TryStreamExt;
 use rustc_hash::FxHashMap;
@@ -19,13 +19,13 @@ use crate::storage::CompleteBatch;
 
 static NEW_WINDOWS: MultiRow = MultiRow::new(
     "INSERT INTO windows (series_id, start, size, kind, count, min, max, mean, stddev, first, last, revision) VALUES",
-    12,
+    "(?,?,?,?,?,?,?,?,?,?,?,?)",
     "ON CONFLICT DO NOTHING",
     512,
 );
 static CHANGED_WINDOWS: MultiRow = MultiRow::new(
     "INSERT INTO windows (series_id, start, size, kind, count, min, max, mean, stddev, first, last, revision) VALUES",
-    12,
+    "(?,?,?,?,?,?,?,?,?,?,?,?)",
     "ON CONFLICT (series_id, start, size, kind) DO UPDATE SET count = excluded.count, min = excluded.min,
      max = excluded.max, mean = excluded.mean, stddev = excluded.stddev, first = excluded.first, last = excluded.last,
      revision = excluded.revision",

@@ -1,0 +1,137 @@
+//! Window results and their revisions.
+
+use sensorhive::core::windows::Aggregate;
+use sensorhive::domain::*;
+use sensorhive::storage::*;
+
+use crate::support::*;
+
+fn span(series: u32, start: i64) -> WindowSpan {
+    WindowSpan {
+        series: SeriesId(series),
+        kind: WindowKind::Tumbling,
+        size: 60,
+        start: Timestamp(start),
+    }
+}
+
+fn closed(span: WindowSpan, readings: &[(i64, f64)]) -> WindowResult {
+    let readings = readings.iter().map(|&(time, value)| (Timestamp(time), value));
+    Aggregate::from_rows(readings).unwrap().result(span, 0)
+}
+
+async fn windows(store: &impl Store, series: u32) -> Vec<WindowResult> {
+    store.windows(SeriesId(series), &everything()).await.unwrap()
+}
+
+pub async fn a_window_is_revised_only_when_it_changes<F: Fixture>(fixture: F) {
+    let store = opened(&fixture, 2).await;
+    let first = closed(span(0, 0), &[(1, 1.0), (30, 4.0)]);
+    let mut outcome = rows(&[(0, 1, 1.0), (0, 30, 4.0), (0, 60, 99.0)]);
+    outcome.windows.push(first);
+    commit(&store, vec![batch(2, outcome.clone())]).await;
+    assert_eq!(windows(&store, 0).await, [first]);
+
+    // The same result again, from a replay.
+    let mut again = SliceOutcome::default();
+    again.windows.push(first);
+    let report = commit(&store, vec![batch(3, again)]).await;
+    assert_eq!(
+        (windows(&store, 0).await, report.batches[0].revised.len()),
+        (vec![first], 0)
+    );
+
+    // A late reading: with it, it is the next revision; asked again without a change, it stays.
+    let mut late = rows(&[(0, 10, -3.0)]);
+    late.recompute.push(span(0, 0));
+    let report = commit(&store, vec![batch(4, late)]).await;
+    let mut expected = closed(span(0, 0), &[(1, 1.0), (10, -3.0), (30, 4.0)]);
+    expected.revision = 1;
+    assert_eq!(report.batches[0].revised, [expected]);
+    assert_eq!(windows(&store, 0).await, [expected]);
+    let mut idle = SliceOutcome::default();
+    idle.recompute.push(span(0, 0));
+    let report = commit(&store, vec![batch(5, idle)]).await;
+    assert_eq!(report.batches[0].revised, [expected]);
+
+    // The replay of the first close knows less than is stored: it does not undo the revision.
+    let mut replay = SliceOutcome::default();
+    replay.windows.push(first);
+    commit(&store, vec![batch(6, replay)]).await;
+    assert_eq!(windows(&store, 0).await, [expected]);
+}
+
+pub async fn a_window_is_computed_from_stored_rows<F: Fixture>(fixture: F) {
+    let store = opened(&fixture, 2).await;
+    commit(
+        &store,
+        vec![batch(2, rows(&[(0, 119, 5.0), (0, 120, 1e9), (0, 59, 1e9)]))],
+    )
+    .await;
+    let mut outcome = rows(&[(0, 60, 2.0), (0, 70, 6.0), (0, 119, 7.0), (1, 70, 8.0)]);
+    outcome.recompute.extend([span(0, 60), span(1, 0)]);
+    let mut more = rows(&[(0, 90, 2.0)]);
+    more.recompute.push(span(0, 60));
+    more.poison.push((SeriesId(0), Timestamp(70)));
+    let report = commit(&store, vec![batch(3, outcome), batch(4, more)]).await;
+    // Computed once, after everything in the group; the poisonous reading and the conflict are not in it.
+    let expected = closed(span(0, 60), &[(60, 2.0), (90, 2.0), (119, 5.0)]);
+    assert_eq!(report.batches[0].revised, []);
+    assert_eq!(report.batches[1].revised, [expected]);
+    assert_eq!(windows(&store, 0).await, [expected]);
+    assert_eq!(windows(&store, 1).await, []);
+    let flagged = store.readings(SeriesId(0), &everything()).await.unwrap();
+    let flagged: Vec<_> = flagged
+        .iter()
+        .filter(|point| point.flags.has(Flags::POISON))
+        .map(|point| point.time.0)
+        .collect();
+    assert_eq!(flagged, [70]);
+}
+
+pub async fn an_anomaly_found_again_is_kept_once<F: Fixture>(fixture: F) {
+    let store = opened(&fixture, 4).await;
+    let anomaly = |series, time, level| Anomaly {
+        series: SeriesId(series),
+        time: Timestamp(time),
+        value: 30.0,
+        detector: DetectorKind::Threshold,
+        level,
+        score: 0.75,
+        expected: None,
+        band: Band {
+            low: None,
+            high: Some(25.0),
+        },
+        explanation: "30 is above 25 °C".into(),
+    };
+    let mut outcome = SliceOutcome::default();
+    outcome
+        .anomalies
+        .extend([anomaly(0, 5, Level::Warning), anomaly(2, 7, Level::Warning)]);
+    commit(&store, vec![batch(2, outcome.clone())]).await;
+    outcome.anomalies.push(anomaly(0, 5, Level::Critical));
+    commit(&store, vec![batch(3, outcome.clone())]).await;
+    let mut page = everything();
+    let all = store.anomalies(&[], &page).await.unwrap();
+    assert_eq!(
+        all,
+        [
+            anomaly(0, 5, Level::Warning),
+            anomaly(0, 5, Level::Critical),
+            anomaly(2, 7, Level::Warning)
+        ]
+    );
+    assert_eq!(
+        store.anomalies(&[SeriesId(2)], &page).await.unwrap(),
+        [anomaly(2, 7, Level::Warning)]
+    );
+    // What shares a time stays together, so that a page can go on from the next time.
+    page.limit = 1;
+    assert_eq!(store.anomalies(&[], &page).await.unwrap().len(), 2);
+    page.newest_first = true;
+    assert_eq!(
+        store.anomalies(&[], &page).await.unwrap(),
+        [anomaly(2, 7, Level::Warning)]
+    );
+}
