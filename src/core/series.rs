@@ -57,7 +57,7 @@ impl Series {
             // Touches nothing but the windows: if it is a duplicate after all, nobody was heard.
             Place::Beyond => {
                 for windows in &mut self.windows {
-                    windows.doubt(self.id, time, self.watermark, &mut effects.recompute);
+                    windows.doubt(self.id, time, self.watermark, effects);
                 }
                 return Verdict::Unjudged { late };
             }
@@ -88,13 +88,7 @@ impl Series {
 
     fn process(&mut self, seen: &Seen, effects: &mut Effects) {
         for windows in &mut self.windows {
-            windows.accept(
-                self.id,
-                seen.time,
-                seen.value,
-                self.watermark,
-                &mut effects.recompute,
-            );
+            windows.accept(self.id, seen.time, seen.value, self.watermark, effects);
         }
         for detector in &mut self.detectors {
             effects.anomalies.extend(detector.observe(seen));
