@@ -40,6 +40,7 @@ pub fn encode(state: &SensorState) -> Vec<u8> {
     let image = Image {
         series: state.series.iter().map(SeriesImage::of).collect(),
         anomalies: &state.anomalies,
+        amid: state.amid,
     };
     sealed(VERSION, &bytes_of(&image))
 }
@@ -96,6 +97,7 @@ fn checksum(bytes: &[u8]) -> u32 {
 struct Image<A> {
     series: Vec<SeriesImage>,
     anomalies: A,
+    amid: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -122,7 +124,7 @@ impl Image<VecDeque<Anomaly>> {
             .into_iter()
             .map(|series| series.restore(config))
             .collect::<Option<_>>()?;
-        Some(SensorState::from_parts(series, self.anomalies))
+        Some(SensorState::from_parts(series, self.anomalies, self.amid))
     }
 }
 
@@ -271,11 +273,12 @@ mod tests {
 
     #[test]
     fn its_header_is_what_it_says() {
-        // An empty state has an empty body: no series, no anomalies.
+        // An empty state has an empty body: no series, no anomalies, not amid history.
         let bytes = encode(&SensorState::new());
         assert_eq!(bytes[..3], *b"SH\x01");
-        assert_eq!(bytes[3..7], crc32fast::hash(&[1, 0, 0]).to_le_bytes());
-        assert_eq!(bytes[7..], [0, 0]);
+        assert_eq!(bytes[3..7], crc32fast::hash(&[1, 0, 0, 0]).to_le_bytes());
+        assert_eq!(bytes[7..], [0, 0, 0]);
+        assert_eq!(encode(&SensorState::amid_history())[7..], [0, 0, 1]);
     }
 
     #[test]

@@ -249,7 +249,11 @@ fn what_is_only_remembered_counts_for_time_but_not_for_its_value() {
         (view.watermark, view.heard_at, view.newest_value),
         (Timestamp(100), ActiveTime(7), 99.0)
     );
-    assert_eq!(view.windows[0].open, []);
+    let open = &view.windows[0].open[0];
+    assert_eq!(
+        (open.start, open.count, open.incomplete),
+        (Timestamp(100), 0, true)
+    );
     assert_eq!(rig.observe(8, 120, 99.0), Verdict::Duplicate);
     assert_eq!(
         rig.remember_only(8, 60, 99.0),
@@ -258,9 +262,13 @@ fn what_is_only_remembered_counts_for_time_but_not_for_its_value() {
             newest: false
         }
     );
-    assert!(rig.effects.is_empty());
+    assert_eq!(
+        (&rig.effects.windows[..], &rig.effects.recompute[..]),
+        (&[][..], &[span(0)][..])
+    );
     rig.observe(9, 121, 1.5);
     assert_eq!(rig.effects.anomalies, [], "the step is from the value before");
+    assert_eq!(rig.advance(1_000).recompute, [span(100)]);
 }
 
 #[test]
@@ -413,4 +421,26 @@ fn memory_grows_with_what_is_held() {
         + series.windows[0].heap();
     assert!(series.windows[0].heap() > 0);
     assert_eq!(wide.memory(), size_of::<SensorState>() + 4 * 16 + spilled);
+}
+
+#[test]
+fn amid_its_history_a_series_leaves_to_the_store_what_it_cannot_know() {
+    let mut rig = rig(&[]);
+    rig.state = SensorState::amid_history();
+    assert_eq!(rig.observe(0, 150, 1.0), NEWEST);
+    assert_eq!(rig.observe(0, 140, 1.0), Verdict::Unjudged { late: false });
+    assert_eq!(rig.observe(0, 150, 1.0), Verdict::Duplicate);
+    assert_eq!(rig.observe(0, 99, 1.0), Verdict::Unjudged { late: true });
+    assert_eq!(rig.effects.recompute, [span(0)]);
+    rig.observe(0, 240, 1.0);
+    assert_eq!(
+        (&rig.effects.windows[..], &rig.effects.recompute[..]),
+        (&[][..], &[span(100)][..])
+    );
+    rig.observe(0, 340, 1.0);
+    assert_eq!(rig.effects.windows.len(), 1, "what began after it is known");
+    let config = rig.config.clone();
+    rig.state = crate::core::decode(&crate::core::encode(&rig.state), &|_| config.clone()).unwrap();
+    rig.observe_in(2, 0, 150, 1.0);
+    assert_eq!(rig.observe_in(2, 0, 140, 1.0), Verdict::Unjudged { late: false });
 }
