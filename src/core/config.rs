@@ -54,6 +54,8 @@ pub enum SpecError {
         SeriesConfig::MAX_OPEN
     )]
     Lateness,
+    #[error("the same window stands there twice")]
+    WindowTwice,
     #[error("idle_after must be more than 0")]
     IdleAfter,
     #[error("ring must be 1 to {}", SeriesConfig::MAX_RING)]
@@ -94,7 +96,11 @@ impl SeriesConfig {
         if self.ring == 0 || self.ring > Self::MAX_RING {
             return Err(SpecError::Ring);
         }
-        for WindowSpec::Tumbling { size } in &self.windows {
+        for (at, spec) in self.windows.iter().enumerate() {
+            let WindowSpec::Tumbling { size } = spec;
+            if self.windows[..at].contains(spec) {
+                return Err(SpecError::WindowTwice);
+            }
             if *size < SECOND / 1_000 {
                 return Err(SpecError::WindowTooSmall);
             }
@@ -118,5 +124,96 @@ impl DetectorSpec {
             DetectorSpec::Fault { panic_above } => (panic_above.is_finite(), SpecError::Threshold),
         };
         if sound { Ok(()) } else { Err(otherwise) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(change: impl FnOnce(&mut SeriesConfig)) -> Result<(), SpecError> {
+        let mut config = SeriesConfig::default();
+        change(&mut config);
+        config.check()
+    }
+
+    #[test]
+    fn the_default_is_a_minute_with_ten_seconds_of_lateness() {
+        let config = SeriesConfig::default();
+        assert_eq!(config.windows, [WindowSpec::Tumbling { size: 60_000_000 }]);
+        assert_eq!(
+            (config.lateness, config.idle_after, config.ring),
+            (10_000_000, 30_000_000, 64)
+        );
+        assert_eq!(config.detectors, []);
+        assert_eq!(config.check(), Ok(()));
+    }
+
+    #[test]
+    fn every_limit_holds_exactly() {
+        assert_eq!(with(|config| config.lateness = 0), Ok(()));
+        assert_eq!(with(|config| config.lateness = -1), Err(SpecError::Lateness));
+        assert_eq!(with(|config| config.idle_after = 1), Ok(()));
+        assert_eq!(with(|config| config.idle_after = 0), Err(SpecError::IdleAfter));
+        assert_eq!(with(|config| config.ring = 1), Ok(()));
+        assert_eq!(with(|config| config.ring = 0), Err(SpecError::Ring));
+        assert_eq!(with(|config| config.ring = 65_536), Ok(()));
+        assert_eq!(with(|config| config.ring = 65_537), Err(SpecError::Ring));
+    }
+
+    #[test]
+    fn windows_are_neither_tiny_nor_too_many_nor_twice() {
+        let small = |size| vec![WindowSpec::Tumbling { size }];
+        assert_eq!(
+            with(|config| (config.windows, config.lateness) = (small(1_000), 1_000)),
+            Ok(())
+        );
+        assert_eq!(
+            with(|config| (config.windows, config.lateness) = (small(999), 999)),
+            Err(SpecError::WindowTooSmall)
+        );
+        assert_eq!(
+            with(|config| (config.windows, config.lateness) = (small(1_000), 1_000_000)),
+            Ok(())
+        );
+        assert_eq!(
+            with(|config| (config.windows, config.lateness) = (small(1_000), 1_001_000)),
+            Err(SpecError::Lateness)
+        );
+        assert_eq!(with(|config| config.windows.extend(small(1_000_000))), Ok(()));
+        assert_eq!(
+            with(|config| config.windows.extend(small(60_000_000))),
+            Err(SpecError::WindowTwice)
+        );
+    }
+
+    #[test]
+    fn detectors_have_sensible_limits() {
+        let detector = |spec| with(|config| config.detectors.push(spec));
+        assert_eq!(detector(DetectorSpec::Jump { threshold: 0.1 }), Ok(()));
+        for threshold in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+            assert_eq!(
+                detector(DetectorSpec::Jump { threshold }),
+                Err(SpecError::JumpThreshold)
+            );
+        }
+        assert_eq!(detector(DetectorSpec::Threshold { above: -3.0 }), Ok(()));
+        assert_eq!(
+            detector(DetectorSpec::Threshold { above: f64::NAN }),
+            Err(SpecError::Threshold)
+        );
+        assert_eq!(detector(DetectorSpec::Silence { after: 1 }), Ok(()));
+        assert_eq!(
+            detector(DetectorSpec::Silence { after: 0 }),
+            Err(SpecError::Silence)
+        );
+    }
+
+    #[test]
+    fn specifications_are_plain_json() {
+        let json = serde_json::to_string(&DetectorSpec::Jump { threshold: 5.0 }).unwrap();
+        assert_eq!(json, r#"{"jump":{"threshold":5.0}}"#);
+        let json = serde_json::to_string(&WindowSpec::Tumbling { size: 1 }).unwrap();
+        assert_eq!(json, r#"{"tumbling":{"size":1}}"#);
     }
 }

@@ -21,6 +21,14 @@ impl Effects {
         self.windows.is_empty() && self.recompute.is_empty() && self.anomalies.is_empty()
     }
 
+    /// Asks for a window to be computed from the stored rows. Late readings come in runs, so looking at the last few
+    /// finds nearly all that was asked for already.
+    pub(super) fn ask(&mut self, span: WindowSpan) {
+        if !self.recompute.iter().rev().take(8).any(|asked| *asked == span) {
+            self.recompute.push(span);
+        }
+    }
+
     /// Keeps the room for the next readings.
     pub fn clear(&mut self) {
         self.windows.clear();
@@ -41,4 +49,38 @@ pub enum Verdict {
     /// Older than what is remembered: the stored rows must judge it. No detector saw it; the windows it falls in are
     /// computed from the stored rows.
     Unjudged { late: bool },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{SeriesId, Timestamp, WindowKind};
+
+    fn span(start: i64) -> WindowSpan {
+        WindowSpan {
+            series: SeriesId(1),
+            kind: WindowKind::Tumbling,
+            size: 10,
+            start: Timestamp(start),
+        }
+    }
+
+    #[test]
+    fn what_was_just_asked_for_is_not_asked_for_again() {
+        let mut effects = Effects::default();
+        for start in [0, 0, 10, 0, 10, 20] {
+            effects.ask(span(start));
+        }
+        assert_eq!(effects.recompute, [span(0), span(10), span(20)]);
+    }
+
+    #[test]
+    fn cleared_it_is_empty() {
+        let mut effects = Effects::default();
+        assert!(effects.is_empty());
+        effects.ask(span(0));
+        assert!(!effects.is_empty());
+        effects.clear();
+        assert!(effects.is_empty());
+    }
 }

@@ -18,6 +18,8 @@
 pub mod config;
 pub mod detectors;
 pub mod effects;
+#[cfg(test)]
+mod properties;
 mod ring;
 mod series;
 pub mod snapshot;

@@ -96,3 +96,94 @@ impl Ring {
         self.rows.capacity() * size_of::<(Timestamp, f64)>()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: usize = 3;
+
+    fn put(ring: &mut Ring, time: i64) -> Place {
+        let place = ring.find(Timestamp(time));
+        ring.insert(place, Timestamp(time), time as f64, LIMIT);
+        place
+    }
+
+    fn times(ring: &Ring) -> Vec<i64> {
+        ring.rows().map(|(time, _)| time.0).collect()
+    }
+
+    #[test]
+    fn until_something_is_forgotten_everything_is_judged() {
+        let mut ring = Ring::new(false);
+        assert_eq!(put(&mut ring, 20), Place::Newest);
+        assert_eq!(put(&mut ring, 10), Place::Between(0));
+        assert_eq!(put(&mut ring, 10), Place::Known(10.0));
+        assert_eq!(put(&mut ring, 15), Place::Between(1));
+        assert_eq!((times(&ring), ring.forgot()), (vec![10, 15, 20], false));
+    }
+
+    #[test]
+    fn the_oldest_goes_first_and_what_is_older_is_beyond() {
+        let mut ring = Ring::new(false);
+        for time in [10, 20, 30, 40] {
+            put(&mut ring, time);
+        }
+        assert_eq!((times(&ring), ring.forgot()), (vec![20, 30, 40], true));
+        assert_eq!(put(&mut ring, 19), Place::Beyond);
+        assert_eq!(put(&mut ring, 20), Place::Known(20.0));
+        assert_eq!(put(&mut ring, 21), Place::Between(1));
+        assert_eq!(times(&ring), [21, 30, 40]);
+    }
+
+    #[test]
+    fn what_is_older_than_a_full_ring_is_new_once_and_forgotten_at_once() {
+        let mut ring = Ring::new(false);
+        for time in [10, 20, 30] {
+            put(&mut ring, time);
+        }
+        assert_eq!(put(&mut ring, 5), Place::Between(0));
+        assert_eq!((times(&ring), ring.forgot()), (vec![10, 20, 30], true));
+        assert_eq!(put(&mut ring, 5), Place::Beyond);
+    }
+
+    #[test]
+    fn shrinking_forgets_only_what_is_too_much() {
+        let mut ring = Ring::new(false);
+        for time in [10, 20, 30] {
+            put(&mut ring, time);
+        }
+        ring.shrink(3);
+        assert!(!ring.forgot());
+        ring.shrink(2);
+        assert_eq!((times(&ring), ring.forgot()), (vec![20, 30], true));
+        ring.shrink(0);
+        assert_eq!(times(&ring), [30]);
+    }
+
+    #[test]
+    fn its_buffer_does_not_outgrow_its_limit() {
+        let mut ring = Ring::new(false);
+        for time in 0..1_000 {
+            let place = ring.find(Timestamp(time));
+            ring.insert(place, Timestamp(time), 0.0, 64);
+        }
+        assert_eq!(ring.heap(), 64 * 16);
+    }
+
+    #[test]
+    fn rows_out_of_order_or_not_finite_are_refused() {
+        let from = |rows: &[(i64, f64)]| {
+            Ring::from_rows(
+                rows.iter()
+                    .map(|(time, value)| (Timestamp(*time), *value))
+                    .collect(),
+                false,
+            )
+        };
+        assert!(from(&[(1, 0.0), (2, 0.0)]).is_some());
+        assert!(from(&[(2, 0.0), (1, 0.0)]).is_none());
+        assert!(from(&[(2, 0.0), (2, 0.0)]).is_none());
+        assert!(from(&[(1, 0.0), (2, f64::NAN)]).is_none());
+    }
+}

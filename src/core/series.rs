@@ -27,12 +27,13 @@ pub(super) struct Series {
 }
 
 impl Series {
-    pub(super) fn new(id: SeriesId, config: Arc<SeriesConfig>) -> Self {
+    /// `amid` if readings may be stored that it will not be shown.
+    pub(super) fn new(id: SeriesId, config: Arc<SeriesConfig>, amid: bool) -> Self {
         Series {
             id,
             heard_at: ActiveTime(0),
             watermark: Timestamp::MIN,
-            ring: Ring::new(false),
+            ring: Ring::new(amid),
             windows: config.windows.iter().copied().map(Windows::new).collect(),
             detectors: config.detectors.iter().copied().map(Detector::new).collect(),
             config,
@@ -40,7 +41,7 @@ impl Series {
     }
 
     /// Judges a reading and, if it is new, takes it in. Timers that are due must have been settled before.
-    /// Unless `processed`, windows and detectors do not see its value; for the rest it counts like any other.
+    /// Unless `processed`, its value is kept from windows and detectors; for the rest it counts like any other.
     pub(super) fn observe(
         &mut self,
         reading: &Reading,
@@ -56,26 +57,27 @@ impl Series {
             Place::Known(stored) => return Verdict::Conflict { stored },
             // Touches nothing but the windows: if it is a duplicate after all, nobody was heard.
             Place::Beyond => {
-                for windows in &mut self.windows {
-                    windows.doubt(self.id, time, self.watermark, &mut effects.recompute);
-                }
+                self.doubt(time, effects);
                 return Verdict::Unjudged { late };
             }
             Place::Newest | Place::Between(_) => {}
         }
         let newest = place == Place::Newest;
-        self.ring.insert(place, time, value, self.config.ring);
         self.heard_at = active;
+        let seen = Seen {
+            series: self.id,
+            time,
+            value,
+            newest,
+        };
+        // A series that begins amid its history does not know what else is in its first window.
+        let amid = self.ring.newest().is_none() && self.ring.forgot();
+        self.ring.insert(place, time, value, self.config.ring);
+        if amid || !processed {
+            self.doubt(time, effects);
+        }
         if processed {
-            self.process(
-                &Seen {
-                    series: self.id,
-                    time,
-                    value,
-                    newest,
-                },
-                effects,
-            );
+            self.process(&seen, effects);
         }
         if newest {
             self.watermark = self.watermark.max(time.saturating_sub(self.config.lateness));
@@ -88,16 +90,16 @@ impl Series {
 
     fn process(&mut self, seen: &Seen, effects: &mut Effects) {
         for windows in &mut self.windows {
-            windows.accept(
-                self.id,
-                seen.time,
-                seen.value,
-                self.watermark,
-                &mut effects.recompute,
-            );
+            windows.accept(self.id, seen.time, seen.value, self.watermark, effects);
         }
         for detector in &mut self.detectors {
             effects.anomalies.extend(detector.observe(seen));
+        }
+    }
+
+    fn doubt(&mut self, time: Timestamp, effects: &mut Effects) {
+        for windows in &mut self.windows {
+            windows.doubt(self.id, time, self.watermark, effects);
         }
     }
 

@@ -39,12 +39,19 @@ pub enum SnapshotError {
 pub fn encode(state: &SensorState) -> Vec<u8> {
     let image = Image {
         series: state.series.iter().map(SeriesImage::of).collect(),
-        anomalies: state.anomalies.iter().cloned().collect(),
+        anomalies: &state.anomalies,
+        amid: state.amid,
     };
-    let mut bytes = vec![0; HEADER];
-    bytes[..2].copy_from_slice(&MAGIC);
-    bytes[2] = VERSION;
-    bytes.extend(bytes_of(&image));
+    sealed(VERSION, &bytes_of(&image))
+}
+
+/// Puts the header before a body.
+pub(super) fn sealed(version: u8, body: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(HEADER + body.len());
+    bytes.extend(MAGIC);
+    bytes.push(version);
+    bytes.extend([0; 4]);
+    bytes.extend(body);
     let crc = checksum(&bytes);
     bytes[3..HEADER].copy_from_slice(&crc.to_le_bytes());
     bytes
@@ -71,7 +78,8 @@ pub fn decode(bytes: &[u8], config: ConfigOf<'_>) -> Result<SensorState, Snapsho
             });
         }
     }
-    let image: Image = whole(&bytes[HEADER..]).ok_or(SnapshotError::Corrupt("its body does not parse"))?;
+    let image: Image<VecDeque<Anomaly>> =
+        whole(&bytes[HEADER..]).ok_or(SnapshotError::Corrupt("its body does not parse"))?;
     image
         .restore(config)
         .ok_or(SnapshotError::Corrupt("its body is not a possible state"))
@@ -86,9 +94,10 @@ fn checksum(bytes: &[u8]) -> u32 {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Image {
+struct Image<A> {
     series: Vec<SeriesImage>,
-    anomalies: Vec<Anomaly>,
+    anomalies: A,
+    amid: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -104,7 +113,7 @@ struct SeriesImage {
     detectors: Vec<Vec<u8>>,
 }
 
-impl Image {
+impl Image<VecDeque<Anomaly>> {
     fn restore(self, config: ConfigOf<'_>) -> Option<SensorState> {
         let sorted = self.series.windows(2).all(|pair| pair[0].id < pair[1].id);
         if !sorted || self.anomalies.len() > ANOMALY_HISTORY {
@@ -115,7 +124,7 @@ impl Image {
             .into_iter()
             .map(|series| series.restore(config))
             .collect::<Option<_>>()?;
-        Some(SensorState::from_parts(series, self.anomalies.into()))
+        Some(SensorState::from_parts(series, self.anomalies, self.amid))
     }
 }
 
@@ -143,7 +152,7 @@ impl SeriesImage {
     /// `None` if there can be no such state. A part that does not parse is one that another build wrote.
     fn restore(self, config: ConfigOf<'_>) -> Option<Series> {
         let mut time = self.oldest;
-        let mut rows = VecDeque::with_capacity(self.rows.len());
+        let mut rows = VecDeque::with_capacity(self.rows.len().next_power_of_two());
         for (since, value) in self.rows {
             time = Timestamp(time.0.checked_add_unsigned(since)?);
             rows.push_back((time, value));
@@ -170,13 +179,211 @@ impl SeriesImage {
 }
 
 fn bytes_of<T: Serialize>(value: &T) -> Vec<u8> {
-    // Fails only for what postcard cannot express, such as a sequence of unknown length; there is none here.
-    postcard::to_allocvec(value).unwrap_or_default()
+    postcard::to_allocvec(value).expect("only sequences of unknown length fail, and there is none here")
 }
 
 fn whole<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
     match postcard::take_from_bytes(bytes) {
         Ok((value, [])) => Some(value),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::core::{DetectorSpec, Effects, SeriesConfig, WindowSpec};
+    use crate::domain::{BatchTime, Flags, Reading};
+
+    fn config(size: i64, detectors: &[DetectorSpec]) -> Arc<SeriesConfig> {
+        let windows = vec![WindowSpec::Tumbling { size }];
+        Arc::new(SeriesConfig {
+            windows,
+            detectors: detectors.to_vec(),
+            ..SeriesConfig::default()
+        })
+    }
+
+    /// A sensor that said something every second since the autumn of 2024.
+    fn state(config: &Arc<SeriesConfig>, readings: i64) -> SensorState {
+        let mut state = SensorState::new();
+        for second in 0..readings {
+            let reading = Reading {
+                series: SeriesId(70_000),
+                time: Timestamp::from_seconds(1_730_332_800 + second),
+                value: 20.0 + (second as f64).sin(),
+                index: 0,
+                flags: Flags::NONE,
+            };
+            let active = ActiveTime(1_730_332_800_000_000 + second * 1_000_000);
+            state.observe(
+                &reading,
+                BatchTime {
+                    now: reading.time,
+                    active,
+                },
+                &|_| config.clone(),
+                &mut Effects::default(),
+            );
+        }
+        state
+    }
+
+    const DETECTORS: [DetectorSpec; 2] = [
+        DetectorSpec::Jump { threshold: 5.0 },
+        DetectorSpec::Threshold { above: 80.0 },
+    ];
+
+    #[test]
+    fn it_is_compact() {
+        let config = config(60_000_000, &DETECTORS);
+        let full = encode(&state(&config, 1_000)).len();
+        let short = encode(&state(&config, 3)).len();
+        assert!((700..1_000).contains(&full), "{full}");
+        assert!(short < 250, "{short}");
+    }
+
+    #[test]
+    fn a_newer_one_is_told_from_a_corrupt_one() {
+        let restore = |bytes: &[u8]| decode(bytes, &|_| config(10, &[])).map(|state| encode(&state));
+        let body = encode(&state(&config(10, &[]), 3)).split_off(HEADER);
+        assert!(restore(&sealed(1, &body)).is_ok());
+        assert_eq!(
+            restore(&sealed(2, &body)),
+            Err(SnapshotError::TooNew { found: 2, known: 1 })
+        );
+        let corrupt = |bytes: &[u8]| match restore(bytes) {
+            Err(SnapshotError::Corrupt(why)) => why,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(corrupt(&sealed(0, &body)), "there is no version 0");
+        assert_eq!(corrupt(&[]), "it is shorter than its header");
+        assert_eq!(corrupt(&sealed(1, &body)[..6]), "it is shorter than its header");
+        assert_eq!(corrupt(b"XYZ1234"), "it does not begin like one");
+        assert_eq!(corrupt(b"SH\x021234"), "its checksum is wrong");
+        assert_eq!(corrupt(&sealed(1, &body[1..])), "its body does not parse");
+        assert_eq!(
+            corrupt(&sealed(1, &[&body[..], &[0]].concat())),
+            "its body does not parse"
+        );
+        assert_eq!(corrupt(&sealed(1, &[])), "its body does not parse");
+    }
+
+    #[test]
+    fn its_header_is_what_it_says() {
+        // An empty state has an empty body: no series, no anomalies, not amid history.
+        let bytes = encode(&SensorState::new());
+        assert_eq!(bytes[..3], *b"SH\x01");
+        assert_eq!(bytes[3..7], crc32fast::hash(&[1, 0, 0, 0]).to_le_bytes());
+        assert_eq!(bytes[7..], [0, 0, 0]);
+        assert_eq!(encode(&SensorState::amid_history())[7..], [0, 0, 1]);
+    }
+
+    #[test]
+    fn a_body_that_no_state_has_is_refused() {
+        let whole = state(&config(10, &DETECTORS), 3);
+        let refused = |change: &dyn Fn(&mut SensorState)| {
+            let mut state = whole.clone();
+            change(&mut state);
+            let restored = decode(&encode(&state), &|_| config(10, &DETECTORS)).map(|state| encode(&state));
+            restored == Err(SnapshotError::Corrupt("its body is not a possible state"))
+        };
+        assert!(!refused(&|_| ()));
+        assert!(refused(&|state| state.series.push(state.series[0].clone())));
+        assert!(!refused(&|state| {
+            let mut other = state.series[0].clone();
+            other.id = SeriesId(70_001);
+            state.series.push(other);
+        }));
+        assert!(refused(&|state| state.series[0].ring = Ring::new(true)));
+        let anomaly = {
+            let mut found = Effects::default();
+            let config = config(10, &[DetectorSpec::Threshold { above: 1.0 }]);
+            let series = &mut state(&config, 1).series[0];
+            let reading = Reading {
+                series: series.id,
+                time: Timestamp::MAX,
+                value: 9.0,
+                index: 0,
+                flags: Flags::NONE,
+            };
+            series.reset();
+            series.observe(&reading, ActiveTime(0), true, &mut found);
+            found.anomalies.remove(0)
+        };
+        let anomalies = |count| std::iter::repeat_n(anomaly.clone(), count).collect::<VecDeque<_>>();
+        assert!(!refused(&|state| state.anomalies = anomalies(64)));
+        assert!(refused(&|state| state.anomalies = anomalies(65)));
+    }
+
+    #[test]
+    fn what_matches_is_restored_and_what_does_not_begins_anew() {
+        let first = config(60_000_000, &DETECTORS);
+        let second = config(
+            60_000_000,
+            &[
+                DetectorSpec::Silence { after: 9 },
+                DetectorSpec::Jump { threshold: 5.0 },
+            ],
+        );
+        let before = state(&first, 90);
+        let restored = decode(&encode(&before), &|_| second.clone()).unwrap();
+        let (before, restored) = (before.inspect(), restored.inspect());
+        assert_eq!(restored.series[0].windows, before.series[0].windows);
+        assert_eq!(restored.series[0].detectors[1], before.series[0].detectors[0]);
+        assert_eq!(restored.series[0].detectors.len(), 2);
+    }
+
+    #[test]
+    fn parts_of_an_unknown_kind_or_unsound_are_passed_over() {
+        let config = config(60_000_000, &DETECTORS);
+        let state = state(&config, 3);
+        let mut image = SeriesImage::of(&state.series[0]);
+        image.detectors[0] = vec![200, 1, 2, 3];
+        image.windows.insert(0, vec![]);
+        let restored = image.restore(&|_| config.clone()).unwrap().view();
+        let original = state.inspect();
+        assert_eq!(restored.windows, original.series[0].windows);
+        assert_eq!(restored.detectors[1], original.series[0].detectors[1]);
+        assert_ne!(restored.detectors[0], original.series[0].detectors[0]);
+
+        let mut image = SeriesImage::of(&state.series[0]);
+        let jump = image.detectors[0].len();
+        image.detectors[0][jump - 8..].copy_from_slice(&f64::NAN.to_le_bytes());
+        let restored = image.restore(&|_| config.clone()).unwrap().view();
+        assert_eq!(
+            restored.detectors[0].state,
+            crate::core::detectors::DetectorState::Jump { previous: None }
+        );
+    }
+
+    #[test]
+    fn event_times_at_both_ends_survive() {
+        let config = config(10, &[]);
+        let mut state = state(&config, 1);
+        for time in [i64::MIN, i64::MAX] {
+            let reading = Reading {
+                series: SeriesId(1),
+                time: Timestamp(time),
+                value: 1.0,
+                index: 0,
+                flags: Flags::NONE,
+            };
+            let at = BatchTime {
+                now: Timestamp(0),
+                active: ActiveTime(0),
+            };
+            state.observe(&reading, at, &|_| config.clone(), &mut Effects::default());
+        }
+        let restored = decode(&encode(&state), &|_| config.clone()).unwrap();
+        assert_eq!(restored.inspect(), state.inspect());
+        let mut image = SeriesImage::of(&state.series[0]);
+        image.rows.push((1, 0.0));
+        assert!(
+            image.restore(&|_| config.clone()).is_none(),
+            "a time beyond the end of time"
+        );
     }
 }

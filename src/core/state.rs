@@ -27,6 +27,8 @@ pub struct SensorState {
     pub(super) series: SmallVec<[Series; 1]>,
     /// Oldest first.
     pub(super) anomalies: VecDeque<Anomaly>,
+    /// Whether a series that is seen for the first time may have stored readings all the same.
+    pub(super) amid: bool,
     /// Nothing is due before: the earliest deadline, or earlier.
     due: ActiveTime,
 }
@@ -40,14 +42,26 @@ impl Default for SensorState {
 }
 
 impl SensorState {
+    /// For a sensor of which nothing is stored yet, or which will be shown all that is.
     pub fn new() -> Self {
-        Self::from_parts(SmallVec::new(), VecDeque::new())
+        Self::from_parts(SmallVec::new(), VecDeque::new(), false)
     }
 
-    pub(super) fn from_parts(series: SmallVec<[Series; 1]>, anomalies: VecDeque<Anomaly>) -> Self {
+    /// For a sensor which will not be shown all that is stored of it. What is older than the first reading of a series is
+    /// left to the store to judge, and so are the windows that began before it.
+    pub fn amid_history() -> Self {
+        Self::from_parts(SmallVec::new(), VecDeque::new(), true)
+    }
+
+    pub(super) fn from_parts(
+        series: SmallVec<[Series; 1]>,
+        anomalies: VecDeque<Anomaly>,
+        amid: bool,
+    ) -> Self {
         let mut state = SensorState {
             series,
             anomalies,
+            amid,
             due: NEVER,
         };
         state.plan();
@@ -66,7 +80,8 @@ impl SensorState {
     }
 
     /// As [`Self::observe`], but neither windows nor detectors see the value: for a stored reading that made the sensor
-    /// panic. It is remembered as heard, and it moves the watermark.
+    /// panic, or that is to be forgotten. It is remembered as heard, it moves the watermark, and the windows it falls
+    /// in are left to the stored rows, which know whether it counts.
     pub fn remember_only(
         &mut self,
         reading: &Reading,
@@ -126,7 +141,6 @@ impl SensorState {
             series: self.series.iter().map(Series::view).collect(),
             anomalies: self.anomalies.iter().map(Into::into).collect(),
             next_deadline: self.next_deadline(),
-            memory: self.memory(),
         }
     }
 
@@ -169,7 +183,7 @@ impl SensorState {
             Ok(i) => i,
             Err(i) => {
                 self.series
-                    .insert(i, Series::new(reading.series, config(reading.series)));
+                    .insert(i, Series::new(reading.series, config(reading.series), self.amid));
                 i
             }
         };
@@ -194,3 +208,6 @@ impl SensorState {
         self.due = self.next_deadline().unwrap_or(NEVER);
     }
 }
+
+#[cfg(test)]
+mod tests;

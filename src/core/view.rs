@@ -1,6 +1,6 @@
 //! The state of a sensor as people see it when they inspect it.
 //!
-//! Invariant: a view is a copy; it says what is so, and nothing is computed from it. Times of events are RFC 3339,
+//! Invariants: a view is a copy, and nothing is computed from it. Equal states have equal views. Times of events are RFC 3339,
 //! durations and points on the active clock are microseconds.
 
 use serde::{Serialize, Serializer};
@@ -16,8 +16,6 @@ pub struct SensorView {
     /// Oldest first.
     pub anomalies: Vec<AnomalyView>,
     pub next_deadline: Option<ActiveTime>,
-    /// Bytes, estimated.
-    pub memory: usize,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]

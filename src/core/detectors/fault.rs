@@ -44,3 +44,20 @@ impl Detect for Fault {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::seen;
+    use super::*;
+
+    #[test]
+    fn up_to_its_limit_it_is_quiet() {
+        assert_eq!(Fault::new(5.0).observe(&seen(0, 5.0)), None);
+    }
+
+    #[test]
+    #[should_panic(expected = "fault: 5.5 is above 5")]
+    fn above_its_limit_it_panics() {
+        Fault::new(5.0).observe(&seen(0, 5.5));
+    }
+}

@@ -87,3 +87,105 @@ fn found(seen: &Seen, previous: f64, step: f64, threshold: f64) -> Anomaly {
         ),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::seen;
+    use super::*;
+
+    fn levels(values: &[f64]) -> Vec<Option<Level>> {
+        let mut jump = Jump::new(5.0);
+        values
+            .iter()
+            .map(|value| jump.observe(&seen(0, *value)).map(|found| found.level))
+            .collect()
+    }
+
+    #[test]
+    fn only_a_step_beyond_the_threshold_is_found_each_time() {
+        assert_eq!(levels(&[100.0, 105.0, 100.0]), [None, None, None]);
+        assert_eq!(
+            levels(&[0.0, 5.5, 0.0]),
+            [None, Some(Level::Warning), Some(Level::Warning)]
+        );
+    }
+
+    #[test]
+    fn the_level_grows_with_the_step() {
+        assert_eq!(levels(&[0.0, 10.0])[1], Some(Level::Warning));
+        assert_eq!(levels(&[0.0, 10.5])[1], Some(Level::Error));
+        assert_eq!(levels(&[0.0, 20.0])[1], Some(Level::Error));
+        assert_eq!(levels(&[0.0, -20.5])[1], Some(Level::Critical));
+    }
+
+    #[test]
+    fn a_reading_out_of_order_is_not_seen() {
+        let mut jump = Jump::new(5.0);
+        jump.observe(&seen(10, 0.0));
+        assert_eq!(
+            jump.observe(&Seen {
+                newest: false,
+                ..seen(5, 100.0)
+            }),
+            None
+        );
+        assert_eq!(jump.state(), DetectorState::Jump { previous: Some(0.0) });
+        assert_eq!(jump.observe(&seen(11, 1.0)), None);
+    }
+
+    #[test]
+    fn a_finding_says_what_was_expected() {
+        let mut jump = Jump::new(5.0);
+        jump.observe(&seen(10, 20.1));
+        let found = jump.observe(&seen(11, 35.2)).unwrap();
+        let expected = Anomaly {
+            series: crate::domain::SeriesId(1),
+            time: crate::domain::Timestamp(11),
+            value: 35.2,
+            detector: DetectorKind::Jump,
+            level: Level::Error,
+            score: found.score,
+            expected: Some(20.1),
+            band: Band {
+                low: Some(20.1 - 5.0),
+                high: Some(20.1 + 5.0),
+            },
+            explanation: "The value rose by 15.1 in one step, from 20.1 to 35.2; at most 5 is allowed."
+                .into(),
+        };
+        assert_eq!(found, expected);
+        assert!((found.score - (1.0 - 5.0 / 15.1)).abs() < 1e-12);
+        let back = jump.observe(&seen(12, 20.1)).unwrap();
+        assert!(
+            back.explanation.starts_with("The value fell by 15.1 in one step"),
+            "{}",
+            back.explanation
+        );
+    }
+
+    #[test]
+    fn the_widest_step_is_told_in_finite_numbers() {
+        let mut jump = Jump::new(f64::MAX / 2.0);
+        jump.observe(&seen(0, f64::MIN));
+        let found = jump.observe(&seen(1, f64::MAX)).unwrap();
+        assert_eq!((found.score, found.band.low), (0.5, Some(f64::MIN)));
+    }
+
+    #[test]
+    fn only_a_finite_baseline_is_sound() {
+        assert!(
+            Jump {
+                threshold: 1.0,
+                previous: Some(1.0)
+            }
+            .is_sound()
+        );
+        assert!(
+            !Jump {
+                threshold: 1.0,
+                previous: Some(f64::NAN)
+            }
+            .is_sound()
+        );
+    }
+}

@@ -141,3 +141,76 @@ impl fmt::Display for Plain {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A newest reading.
+    pub(super) fn seen(time: i64, value: f64) -> Seen {
+        Seen {
+            series: SeriesId(1),
+            time: Timestamp(time),
+            value,
+            newest: true,
+        }
+    }
+
+    #[test]
+    fn numbers_are_told_shortly() {
+        let told = [0.0, 21.5, -80.0, 0.0001, 0.00001, 1e14, 1e15, -f64::MAX];
+        let texts = [
+            "0",
+            "21.5",
+            "-80",
+            "0.0001",
+            "1e-5",
+            "100000000000000",
+            "1e15",
+            "-1.7976931348623157e308",
+        ];
+        assert_eq!(
+            told.map(|number| Plain(number).to_string()),
+            texts.map(str::to_owned)
+        );
+        assert_eq!(Plain::rounded(15.100000000000001).to_string(), "15.1");
+        assert_eq!(Plain::rounded(-1234.5678).to_string(), "-1234.57");
+        assert!(Plain::rounded(f64::MAX).0.is_finite());
+    }
+
+    #[test]
+    fn only_what_overflowed_is_cut() {
+        assert_eq!(
+            [1.0, f64::INFINITY, f64::NEG_INFINITY].map(finite),
+            [1.0, f64::MAX, f64::MIN]
+        );
+    }
+
+    #[test]
+    fn each_detector_is_made_to_its_specification() {
+        let specs = [
+            DetectorSpec::Jump { threshold: 1.0 },
+            DetectorSpec::Threshold { above: 2.0 },
+            DetectorSpec::Silence { after: 3 },
+        ];
+        assert_eq!(specs.map(|spec| Detector::new(spec).spec()), specs);
+        assert!(specs.iter().all(|spec| Detector::new(*spec).is_sound()));
+    }
+
+    #[test]
+    fn only_silence_waits_for_something() {
+        let at = ActiveTime(10);
+        assert_eq!(
+            Detector::new(DetectorSpec::Jump { threshold: 1.0 }).deadline(at),
+            None
+        );
+        assert_eq!(
+            Detector::new(DetectorSpec::Threshold { above: 1.0 }).overdue(&seen(0, 9.0)),
+            None
+        );
+        assert_eq!(
+            Detector::new(DetectorSpec::Silence { after: 3 }).deadline(at),
+            Some(ActiveTime(13))
+        );
+    }
+}

@@ -67,3 +67,37 @@ impl Detect for Silence {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::seen;
+    use super::*;
+
+    #[test]
+    fn it_is_told_once_until_something_is_heard() {
+        let mut silence = Silence::new(90_000_000);
+        assert_eq!(silence.deadline(ActiveTime(5)), Some(ActiveTime(90_000_005)));
+        let found = silence.overdue(&seen(1_000_000, 21.5)).unwrap();
+        assert_eq!(silence.deadline(ActiveTime(5)), None);
+        assert_eq!(silence.state(), DetectorState::Silence { silent: true });
+        let expected = Anomaly {
+            series: crate::domain::SeriesId(1),
+            time: crate::domain::Timestamp(91_000_000),
+            value: 21.5,
+            detector: DetectorKind::Silence,
+            level: Level::Error,
+            score: 1.0,
+            expected: None,
+            band: Band {
+                low: None,
+                high: None,
+            },
+            explanation: "No new reading for 1m 30s; the last was 21.5 at 1970-01-01T00:00:01Z.".into(),
+        };
+        assert_eq!(found, expected);
+
+        assert_eq!(silence.observe(&seen(2_000_000, 21.0)), None);
+        assert_eq!(silence.deadline(ActiveTime(10)), Some(ActiveTime(90_000_010)));
+        assert_eq!(silence.state(), DetectorState::Silence { silent: false });
+    }
+}

@@ -117,3 +117,136 @@ impl Threshold {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::seen;
+    use super::*;
+
+    fn levels(above: f64, values: &[f64]) -> Vec<Option<Level>> {
+        let mut threshold = Threshold::new(above);
+        values
+            .iter()
+            .map(|value| threshold.observe(&seen(0, *value)).map(|found| found.level))
+            .collect()
+    }
+
+    fn level(above: f64, value: f64) -> Option<Level> {
+        levels(above, &[value])[0]
+    }
+
+    #[test]
+    fn the_marks_are_passed_not_reached() {
+        assert_eq!(level(80.0, 80.0), None);
+        assert_eq!(level(80.0, 80.5), Some(Level::Warning));
+        assert_eq!(level(80.0, 96.0), Some(Level::Warning));
+        assert_eq!(level(80.0, 96.5), Some(Level::Error));
+        assert_eq!(level(80.0, 120.0), Some(Level::Error));
+        assert_eq!(level(80.0, 120.5), Some(Level::Critical));
+    }
+
+    #[test]
+    fn below_zero_the_marks_are_as_far_above_the_limit() {
+        assert_eq!(level(-10.0, -10.0), None);
+        assert_eq!(level(-10.0, -8.0), Some(Level::Warning));
+        assert_eq!(level(-10.0, -7.9), Some(Level::Error));
+        assert_eq!(level(-10.0, -5.0), Some(Level::Error));
+        assert_eq!(level(-10.0, -4.9), Some(Level::Critical));
+    }
+
+    #[test]
+    fn at_zero_the_unit_is_the_measure() {
+        for zero in [0.0, -0.0] {
+            assert_eq!(level(zero, 0.0), None);
+            assert_eq!(level(zero, 0.2), Some(Level::Warning));
+            assert_eq!(level(zero, 0.3), Some(Level::Error));
+            assert_eq!(level(zero, 0.5), Some(Level::Error));
+            assert_eq!(level(zero, 0.6), Some(Level::Critical));
+        }
+    }
+
+    #[test]
+    fn an_episode_is_told_once_a_level_until_it_ends() {
+        use Level::{Critical, Error, Warning};
+        assert_eq!(
+            levels(10.0, &[11.0, 11.0, 13.0, 11.0, 13.0, 16.0, 10.0, 13.0, 10.5]),
+            [
+                Some(Warning),
+                None,
+                Some(Error),
+                None,
+                None,
+                Some(Critical),
+                None,
+                Some(Error),
+                None
+            ]
+        );
+    }
+
+    #[test]
+    fn a_reading_out_of_order_is_judged_but_neither_starts_nor_ends_an_episode() {
+        let mut threshold = Threshold::new(10.0);
+        let late = |value| Seen {
+            newest: false,
+            ..seen(0, value)
+        };
+        assert!(threshold.observe(&late(11.0)).is_some());
+        assert_eq!(threshold.raised, None);
+        assert!(threshold.observe(&seen(1, 11.0)).is_some());
+        assert!(threshold.observe(&late(11.0)).is_none());
+        assert!(threshold.observe(&late(5.0)).is_none());
+        assert_eq!(threshold.raised, Some(Level::Warning));
+        assert!(threshold.observe(&seen(2, 11.0)).is_none());
+    }
+
+    #[test]
+    fn a_finding_names_its_limit() {
+        let found = Threshold::new(80.0).observe(&seen(7, 100.0)).unwrap();
+        let expected = Anomaly {
+            series: crate::domain::SeriesId(1),
+            time: crate::domain::Timestamp(7),
+            value: 100.0,
+            detector: DetectorKind::Threshold,
+            level: Level::Error,
+            score: found.score,
+            expected: None,
+            band: Band {
+                low: None,
+                high: Some(80.0),
+            },
+            explanation: "The value 100 is above its limit of 80, and above 96, where it becomes an error."
+                .into(),
+        };
+        assert_eq!(found, expected);
+        assert!((found.score - 0.2).abs() < 1e-12);
+        let text = |value| Threshold::new(80.0).observe(&seen(7, value)).unwrap().explanation;
+        assert_eq!(text(81.0), "The value 81 is above its limit of 80.");
+        assert_eq!(
+            text(121.0),
+            "The value 121 is above its limit of 80, and above 120, where it becomes critical."
+        );
+    }
+
+    #[test]
+    fn the_score_measures_the_excess() {
+        let score = |above, value| Threshold::new(above).observe(&seen(0, value)).unwrap().score;
+        assert_eq!(score(-10.0, 0.0), 0.5);
+        assert_eq!(score(0.0, 3.0), 0.75);
+        assert_eq!(score(f64::MIN, f64::MAX), 0.5);
+    }
+
+    #[test]
+    fn the_state_shows_where_it_stands() {
+        let mut threshold = Threshold::new(80.0);
+        threshold.observe(&seen(0, 100.0));
+        assert_eq!(
+            threshold.state(),
+            DetectorState::Threshold {
+                raised: Some(Level::Error),
+                error_above: 96.0,
+                critical_above: 120.0
+            }
+        );
+    }
+}

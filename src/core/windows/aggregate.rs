@@ -127,3 +127,111 @@ impl Aggregate {
             && self.squares >= 0.0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(rows: &[(i64, f64)]) -> Aggregate {
+        Aggregate::from_rows(rows.iter().map(|(time, value)| (Timestamp(*time), *value))).unwrap()
+    }
+
+    #[test]
+    fn a_single_value_is_everything_and_varies_not() {
+        let sum = of(&[(5, 2.5)]);
+        assert_eq!(
+            (sum.count(), sum.min(), sum.max(), sum.mean()),
+            (1, 2.5, 2.5, 2.5)
+        );
+        assert_eq!((sum.stddev(), sum.first(), sum.last()), (0.0, 2.5, 2.5));
+        assert_eq!(Aggregate::from_rows([]), None);
+    }
+
+    #[test]
+    fn a_known_sample_has_its_known_figures() {
+        // Mean 5, sum of squares 32.
+        let sum = of(&[
+            (3, 2.0),
+            (1, 4.0),
+            (2, 4.0),
+            (8, 4.0),
+            (4, 5.0),
+            (5, 5.0),
+            (6, 7.0),
+            (7, 9.0),
+        ]);
+        assert_eq!(
+            (sum.count(), sum.min(), sum.max(), sum.mean()),
+            (8, 2.0, 9.0, 5.0)
+        );
+        assert!((sum.stddev() - (32.0f64 / 7.0).sqrt()).abs() < 1e-12);
+        assert_eq!((sum.first(), sum.last()), (4.0, 4.0));
+    }
+
+    #[test]
+    fn first_and_last_go_by_event_time() {
+        let sum = of(&[(5, 1.0), (9, 2.0), (3, 3.0), (7, 4.0)]);
+        assert_eq!((sum.first(), sum.last()), (3.0, 2.0));
+        let tie = of(&[(5, 1.0), (5, 2.0)]);
+        assert_eq!((tie.first(), tie.last()), (1.0, 1.0));
+    }
+
+    #[test]
+    fn a_small_spread_on_a_great_offset_is_not_lost() {
+        let sum = of(&[(1, 1e9 + 4.0), (2, 1e9 + 7.0), (3, 1e9 + 13.0), (4, 1e9 + 16.0)]);
+        assert_eq!(sum.mean(), 1e9 + 10.0);
+        assert!((sum.stddev() - 30.0f64.sqrt()).abs() < 1e-6);
+    }
+
+    #[test]
+    fn a_constant_has_its_own_mean() {
+        let sum = of(&[(1, 0.1), (2, 0.1), (3, 0.1)]);
+        assert_eq!((sum.mean(), sum.stddev()), (0.1, 0.0));
+    }
+
+    #[test]
+    fn the_ends_of_the_range_have_a_mean_between_them() {
+        let sum = of(&[(1, f64::MIN), (2, f64::MAX)]);
+        assert_eq!(sum.mean(), 0.0);
+        assert_eq!(sum.stddev(), f64::MAX.sqrt());
+    }
+
+    #[test]
+    fn the_result_takes_over_every_figure() {
+        let span = WindowSpan {
+            series: crate::domain::SeriesId(7),
+            kind: crate::domain::WindowKind::Tumbling,
+            size: 10,
+            start: Timestamp(0),
+        };
+        let sum = of(&[(1, 1.0), (2, 4.0), (3, 2.0)]);
+        let expected = WindowResult {
+            span,
+            count: 3,
+            min: 1.0,
+            max: 4.0,
+            mean: sum.mean(),
+            stddev: sum.stddev(),
+            first: 1.0,
+            last: 2.0,
+            revision: 9,
+        };
+        assert_eq!(sum.result(span, 9), expected);
+        assert!((sum.mean() - 7.0 / 3.0).abs() < 1e-15);
+    }
+
+    #[test]
+    fn only_finite_figures_are_sound() {
+        let sum = of(&[(1, 1.0), (2, 4.0)]);
+        assert!(sum.is_sound());
+        assert!(
+            !Aggregate {
+                mean: f64::NAN,
+                ..sum
+            }
+            .is_sound()
+        );
+        assert!(!Aggregate { squares: -1.0, ..sum }.is_sound());
+        assert!(Aggregate { squares: 0.0, ..sum }.is_sound());
+    }
+}

@@ -17,7 +17,7 @@ pub(super) use tumbling::Tumbling;
 use super::config::WindowSpec;
 use super::effects::Effects;
 use super::view::OpenWindow;
-use crate::domain::{SeriesId, Timestamp, WindowSpan};
+use crate::domain::{SeriesId, Timestamp};
 
 /// What every kind of window does.
 pub(super) trait WindowSet {
@@ -30,18 +30,12 @@ pub(super) trait WindowSet {
         time: Timestamp,
         value: f64,
         watermark: Timestamp,
-        recompute: &mut Vec<WindowSpan>,
+        effects: &mut Effects,
     );
 
     /// Hears of a reading that only the stored rows can judge: its window becomes incomplete, or is to be recomputed
     /// if it is closed.
-    fn doubt(
-        &mut self,
-        series: SeriesId,
-        time: Timestamp,
-        watermark: Timestamp,
-        recompute: &mut Vec<WindowSpan>,
-    );
+    fn doubt(&mut self, series: SeriesId, time: Timestamp, watermark: Timestamp, effects: &mut Effects);
 
     /// Begins amid a series: whatever is open between the watermark and the newest event time is incomplete.
     fn begin_amid(&mut self, watermark: Timestamp, newest: Timestamp);
