@@ -66,7 +66,7 @@ impl Handler<Crash> for Counter {
     }
 }
 
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 9;
 const MESSAGES: usize = 2_000_000;
 
 fn main() {

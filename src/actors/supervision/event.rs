@@ -45,7 +45,7 @@ impl Serialize for ActorPath {
 }
 
 /// Why an actor ended, or why it was restarted.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ExitReason {
     /// By itself, by its handle, or because nobody held its address any more.
@@ -75,15 +75,16 @@ impl fmt::Display for ExitReason {
 }
 
 /// One event in an actor's life.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct SupervisionEvent {
+    #[schema(value_type = String)]
     pub path: ActorPath,
     pub at: DateTime<Utc>,
     #[serde(flatten)]
     pub kind: EventKind,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case", tag = "kind")]
 pub enum EventKind {
     /// It panicked. `attempt` counts the crashes since it was last stable, `delay` is the time until it works again (in JSON:
@@ -92,6 +93,7 @@ pub enum EventKind {
         crash: Crash,
         attempt: u32,
         #[serde(serialize_with = "seconds_if_any")]
+        #[schema(value_type = Option<f64>)]
         delay: Option<Duration>,
     },
     /// It contained a panic by itself, which counts against its budget all the same.
@@ -100,6 +102,7 @@ pub enum EventKind {
     Restarted {
         reason: ExitReason,
         #[serde(serialize_with = "seconds")]
+        #[schema(value_type = f64)]
         took: Duration,
     },
     /// Its budget is spent: it answers but works no more.

@@ -228,10 +228,11 @@ impl Handle {
         *self.waker.lock() = Some(waker.clone());
     }
 
+    pub(super) fn has_commands(&self) -> bool {
+        self.commanded.load(Ordering::Acquire)
+    }
+
     pub(super) fn take_commands(&self) -> Vec<Command> {
-        if !self.commanded.load(Ordering::Acquire) {
-            return Vec::new();
-        }
         let mut more = self.more.lock();
         self.commanded.store(false, Ordering::Release);
         more.as_mut()

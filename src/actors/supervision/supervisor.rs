@@ -61,8 +61,10 @@ impl<A: Supervise> Supervisor<A> {
     }
 
     fn advance(&mut self, task: &mut std::task::Context<'_>) -> ControlFlow<(), Poll<()>> {
-        for command in self.handle.take_commands() {
-            self.obey(command)?;
+        if self.handle.has_commands() {
+            for command in self.handle.take_commands() {
+                self.obey(command)?;
+            }
         }
         while let Some(timer) = self.trouble.as_mut().and_then(|trouble| trouble.timer.as_mut())
             && timer.as_mut().poll(task).is_ready()
@@ -318,9 +320,10 @@ impl<A: Supervise> Supervisor<A> {
     }
 
     fn note_if_restarted(&mut self) {
-        if self.mode == Mode::Working
+        if let Some(trouble) = &mut self.trouble
+            && self.mode == Mode::Working
             && !self.handle.awaits_hook()
-            && let Some((reason, since)) = self.trouble.as_mut().and_then(|trouble| trouble.restart.take())
+            && let Some((reason, since)) = trouble.restart.take()
         {
             self.handle.note_restart();
             self.handle.emit(EventKind::Restarted {
