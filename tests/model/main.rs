@@ -100,6 +100,7 @@ async fn run(schedule: Schedule) -> check::Outcome {
         readers: 2,
         busy_timeout: Duration::from_secs(5),
         query_timeout: Duration::from_secs(30),
+        max_size: None,
     };
     let store = Arc::new(FaultyStore::new(
         SqliteStore::open(&settings).await.unwrap(),
