@@ -31,7 +31,12 @@ pub struct Outcome {
     pub lost: u64,
 }
 
-const EVER: Page = Page { from: Timestamp::MIN, to: Timestamp::MAX, limit: 100_000, newest_first: false };
+const EVER: Page = Page {
+    from: Timestamp::MIN,
+    to: Timestamp::MAX,
+    limit: 100_000,
+    newest_first: false,
+};
 
 pub async fn check(pipeline: &Pipeline, store: &dyn Store, sources: &[Source], seed: u64) -> Outcome {
     pipeline.settle().await;
@@ -69,10 +74,17 @@ pub async fn check(pipeline: &Pipeline, store: &dyn Store, sources: &[Source], s
 async fn running(pipeline: &Pipeline, seed: u64) -> Vec<(u32, SensorKey, SeriesId)> {
     let mut sensors = Vec::new();
     for number in 0..SENSORS {
-        let Some(info) = pipeline.rails.registry().sensor_named(&format!("s{number}")) else { continue };
+        let Some(info) = pipeline.rails.registry().sensor_named(&format!("s{number}")) else {
+            continue;
+        };
         world::command_sensor(pipeline, info.shard, info.key, Command::Resume).await;
         inspect_when(pipeline, info.key, seed, |seen| {
-            seen.mode == Mode::Running && seen.state.series.iter().all(|series| nothing_open(&seen.state, series))
+            seen.mode == Mode::Running
+                && seen
+                    .state
+                    .series
+                    .iter()
+                    .all(|series| nothing_open(&seen.state, series))
         })
         .await;
         let series = info.series.first().expect("it has a series").1;
@@ -83,7 +95,12 @@ async fn running(pipeline: &Pipeline, seed: u64) -> Vec<(u32, SensorKey, SeriesI
 }
 
 fn nothing_open(_: &sensorhive::core::SensorView, series: &sensorhive::core::view::SeriesView) -> bool {
-    series.windows.iter().all(|windows| windows.open.iter().all(|window| window.count == 0 && !window.incomplete))
+    series.windows.iter().all(|windows| {
+        windows
+            .open
+            .iter()
+            .all(|window| window.count == 0 && !window.incomplete)
+    })
 }
 
 async fn inspect_when(
@@ -112,7 +129,10 @@ fn stored_exactly_once(sensor: u32, rows: &[StoredPoint], told: &Told, seed: u64
     for ((of, time), value) in told.iter().filter(|((of, _), _)| *of == sensor) {
         match stored.get(time) {
             Some(row) if *value <= POISON => {
-                assert_eq!(row.value, *value, "seed {seed}: s{of} at {time} has another value");
+                assert_eq!(
+                    row.value, *value,
+                    "seed {seed}: s{of} at {time} has another value"
+                );
             }
             // Stored: it came late, and detectors see only what is newest; or it passed by. Or it was taken out, and a later
             // value for the same time came in.
@@ -120,11 +140,21 @@ fn stored_exactly_once(sensor: u32, rows: &[StoredPoint], told: &Told, seed: u64
             None => assert!(*value > POISON, "seed {seed}: s{of} at {time} is lost"),
         }
     }
-    let times: BTreeSet<i64> =
-        told.keys().filter(|(of, _)| *of == sensor).map(|(_, time)| *time).collect();
-    assert!(stored.keys().all(|time| times.contains(time)), "seed {seed}: a reading that nobody sent");
+    let times: BTreeSet<i64> = told
+        .keys()
+        .filter(|(of, _)| *of == sensor)
+        .map(|(_, time)| *time)
+        .collect();
+    assert!(
+        stored.keys().all(|time| times.contains(time)),
+        "seed {seed}: a reading that nobody sent"
+    );
     let sequences: BTreeSet<_> = rows.iter().map(|row| row.seq).collect();
-    assert_eq!(sequences.len(), rows.len(), "seed {seed}: a sequence was given twice");
+    assert_eq!(
+        sequences.len(),
+        rows.len(),
+        "seed {seed}: a sequence was given twice"
+    );
 }
 
 /// Every span with readings has one window, computed from exactly the stored readings.
@@ -137,10 +167,15 @@ async fn closed_windows(
     let windows = store.windows(series, &EVER).await.unwrap();
     let mut spans: BTreeMap<i64, Vec<&StoredPoint>> = BTreeMap::new();
     for row in rows.iter().filter(|row| !row.flags.has(Flags::POISON)) {
-        spans.entry(row.time.0.div_euclid(WINDOW) * WINDOW).or_default().push(row);
+        spans
+            .entry(row.time.0.div_euclid(WINDOW) * WINDOW)
+            .or_default()
+            .push(row);
     }
-    let found: BTreeMap<i64, &WindowResult> =
-        windows.iter().map(|window| (window.span.start.0, window)).collect();
+    let found: BTreeMap<i64, &WindowResult> = windows
+        .iter()
+        .map(|window| (window.span.start.0, window))
+        .collect();
     let starts = |keys: Vec<i64>| keys;
     assert_eq!(
         starts(found.keys().copied().collect()),
@@ -149,8 +184,9 @@ async fn closed_windows(
         series.0
     );
     for (start, rows) in &spans {
-        let oracle =
-            Aggregate::from_rows(rows.iter().map(|row| (row.time, row.value))).unwrap().result(found[start].span, 0);
+        let oracle = Aggregate::from_rows(rows.iter().map(|row| (row.time, row.value)))
+            .unwrap()
+            .result(found[start].span, 0);
         let window = found[start];
         let near = |a: f64, b: f64| (a - b).abs() <= 1e-9 * (1.0 + a.abs().max(b.abs()));
         let same = window.count == oracle.count
@@ -160,7 +196,10 @@ async fn closed_windows(
             && window.last == oracle.last
             && near(window.mean, oracle.mean)
             && near(window.stddev, oracle.stddev);
-        assert!(same, "seed {seed}: window {window:?}, its readings say {oracle:?}");
+        assert!(
+            same,
+            "seed {seed}: window {window:?}, its readings say {oracle:?}"
+        );
     }
     windows
 }
@@ -177,7 +216,10 @@ async fn accounted_for(
     let ledger: LedgerDelta = store.sensor_ledger(key).await.unwrap().ledger;
     assert!(ledger.balances(), "seed {seed}: {ledger:?}");
     assert_eq!(ledger.stored, rows.len() as u64, "seed {seed}: {ledger:?}");
-    assert_eq!(ledger.unprocessed, 0, "seed {seed}: everybody has caught up: {ledger:?}");
+    assert_eq!(
+        ledger.unprocessed, 0,
+        "seed {seed}: everybody has caught up: {ledger:?}"
+    );
     let late = rows.iter().filter(|row| row.flags.has(Flags::LATE)).count() as u64;
     assert_eq!(ledger.late, late, "seed {seed}: {ledger:?}");
     let of = |reason| {
@@ -188,7 +230,11 @@ async fn accounted_for(
     };
     let poison_stored = rows.iter().filter(|row| row.flags.has(Flags::POISON)).count() as u64;
     let rejected = of(RejectReason::Conflict) + of(RejectReason::Panic) + of(RejectReason::Invalid);
-    assert_eq!(ledger.rejected + poison_stored, rejected, "seed {seed}: {ledger:?}");
+    assert_eq!(
+        ledger.rejected + poison_stored,
+        rejected,
+        "seed {seed}: {ledger:?}"
+    );
     outcome.stored += ledger.stored;
     outcome.duplicate += ledger.duplicate;
     outcome.conflict += of(RejectReason::Conflict);
@@ -202,14 +248,21 @@ async fn comes_back_the_same(pipeline: &Pipeline, key: SensorKey, seed: u64) {
     let before = inspect_when(pipeline, key, seed, at_rest).await;
     let shard = pipeline.rails.registry().shard_of_key(key).unwrap();
     world::command_sensor(pipeline, shard, key, Command::Restart).await;
-    let after =
-        inspect_when(pipeline, key, seed, |seen| at_rest(seen) && seen.restarts != before.restarts).await;
+    let after = inspect_when(pipeline, key, seed, |seen| {
+        at_rest(seen) && seen.restarts != before.restarts
+    })
+    .await;
     let text = |seen: &Inspection| {
         let mut state = serde_json::to_value(&seen.state).unwrap();
         state.as_object_mut().unwrap().remove("memory");
         state.to_string()
     };
-    assert_eq!(text(&before), text(&after), "seed {seed}: sensor {} came back another", key.0);
+    assert_eq!(
+        text(&before),
+        text(&after),
+        "seed {seed}: sensor {} came back another",
+        key.0
+    );
 }
 
 /// All schedules together, and how often each thing happened that this test is about.
@@ -247,7 +300,10 @@ impl Sum {
                 sum.late,
                 sum.lost,
             ];
-            assert!(counts.iter().all(|count| *count > 0), "something never happened: {self}");
+            assert!(
+                counts.iter().all(|count| *count > 0),
+                "something never happened: {self}"
+            );
         }
     }
 }

@@ -27,8 +27,14 @@ pub struct Faults {
 }
 
 impl Faults {
-    pub const NONE: Faults =
-        Faults { transient: 0, lost_after: 0, lost_before: 0, refused: 0, slow: 0, failed_reads: 0 };
+    pub const NONE: Faults = Faults {
+        transient: 0,
+        lost_after: 0,
+        lost_before: 0,
+        refused: 0,
+        slow: 0,
+        failed_reads: 0,
+    };
 }
 
 /// How often each fault happened.

@@ -33,8 +33,18 @@ impl Schedule {
     fn of(seed: u64) -> Self {
         let faults = match seed % 4 {
             0 => Faults::NONE,
-            1 => Faults { transient: 100, slow: 300, ..Faults::NONE },
-            2 => Faults { lost_after: 60, lost_before: 60, slow: 300, failed_reads: 100, ..Faults::NONE },
+            1 => Faults {
+                transient: 100,
+                slow: 300,
+                ..Faults::NONE
+            },
+            2 => Faults {
+                lost_after: 60,
+                lost_before: 60,
+                slow: 300,
+                failed_reads: 100,
+                ..Faults::NONE
+            },
             _ => Faults {
                 transient: 50,
                 lost_after: 30,
@@ -58,14 +68,18 @@ impl Schedule {
 #[test]
 fn random_schedules_lose_nothing_and_count_nothing_twice() {
     let seeds = std::env::var("SENSORHIVE_MODEL_SEEDS").unwrap_or_else(|_| "0..24".to_owned());
-    let (from, to) = seeds.split_once("..").expect("SENSORHIVE_MODEL_SEEDS is FROM..TO");
+    let (from, to) = seeds
+        .split_once("..")
+        .expect("SENSORHIVE_MODEL_SEEDS is FROM..TO");
     let mut sum = check::Sum::default();
     for seed in from.parse().unwrap()..to.parse().unwrap() {
         let schedule = Schedule::of(seed);
         let outcome = actix::System::new().block_on(async {
             // Generous: it is there so that a schedule that hangs says which one it is.
             let limit = Duration::from_secs(120);
-            tokio::time::timeout(limit, run(schedule)).await.unwrap_or_else(|_| panic!("{schedule:?} hangs"))
+            tokio::time::timeout(limit, run(schedule))
+                .await
+                .unwrap_or_else(|_| panic!("{schedule:?} hangs"))
         });
         sum.add(&outcome);
     }
@@ -82,7 +96,10 @@ async fn run(schedule: Schedule) -> check::Outcome {
         busy_timeout: Duration::from_secs(5),
         query_timeout: Duration::from_secs(30),
     };
-    let store = Arc::new(FaultyStore::new(SqliteStore::open(&settings).await.unwrap(), schedule.seed));
+    let store = Arc::new(FaultyStore::new(
+        SqliteStore::open(&settings).await.unwrap(),
+        schedule.seed,
+    ));
     let pipeline = Arc::new(world::start(store.clone(), schedule.shards, schedule.passivate).await);
     store.set(schedule.faults);
 
@@ -111,7 +128,13 @@ async fn run(schedule: Schedule) -> check::Outcome {
 
     store.set(Faults::NONE);
     let outcome = check::check(&pipeline, store.as_ref(), &sources, schedule.seed).await;
-    let outcome = check::Outcome { lost: store.injected.lost_after.load(Ordering::Relaxed), ..outcome };
-    Arc::into_inner(pipeline).expect("nobody else holds the pipeline").stop().await;
+    let outcome = check::Outcome {
+        lost: store.injected.lost_after.load(Ordering::Relaxed),
+        ..outcome
+    };
+    Arc::into_inner(pipeline)
+        .expect("nobody else holds the pipeline")
+        .stop()
+        .await;
     outcome
 }

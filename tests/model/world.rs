@@ -48,13 +48,19 @@ pub fn config() -> SeriesConfig {
         idle_after: 100 * MILLIS,
         // Small, so that the transaction has something to judge.
         ring: 8,
-        detectors: vec![DetectorSpec::Jump { threshold: 5.0 }, DetectorSpec::Fault { panic_above: POISON }],
+        detectors: vec![
+            DetectorSpec::Jump { threshold: 5.0 },
+            DetectorSpec::Fault { panic_above: POISON },
+        ],
     }
 }
 
 pub async fn start(store: Arc<dyn Store>, shards: u16, passivate: bool) -> Pipeline {
     let policy = Policy {
-        budget: CrashBudget { crashes: 10_000, within: Duration::from_secs(60) },
+        budget: CrashBudget {
+            crashes: 10_000,
+            within: Duration::from_secs(60),
+        },
         backoff: Backoff {
             base: Duration::from_millis(1),
             max: Duration::from_millis(10),
@@ -66,7 +72,10 @@ pub async fn start(store: Arc<dyn Store>, shards: u16, passivate: bool) -> Pipel
         instance: InstanceId("model".into()),
         internal: SourceName::parse("internal").unwrap(),
         shards,
-        limits: RegistryLimits { sensors: 1000, series_per_sensor: 10 },
+        limits: RegistryLimits {
+            sensors: 1000,
+            series_per_sensor: 10,
+        },
         shard: ShardSettings {
             snapshot_tail: 20,
             snapshot_interval: Duration::from_millis(200),
@@ -91,17 +100,26 @@ pub async fn start(store: Arc<dyn Store>, shards: u16, passivate: bool) -> Pipel
     };
     let catalog = |_: Arc<Registry>| Arc::new(Fixed(Arc::new(config()))) as Arc<dyn Catalog>;
     let fault = Arc::new(|fault: String| panic!("the service cannot go on: {fault}"));
-    Pipeline::start(store, Arc::new(SystemClock), settings, catalog, fault).await.unwrap()
+    Pipeline::start(store, Arc::new(SystemClock), settings, catalog, fault)
+        .await
+        .unwrap()
 }
 
 pub fn intake(pipeline: &Pipeline, source: u32) -> Intake {
     let settings = IntakeSettings {
-        share: Share { readings: 200, bytes: 1 << 20 },
+        share: Share {
+            readings: 200,
+            bytes: 1 << 20,
+        },
         time_range: TimeRange::default(),
         batch_readings: 100,
         mapping: JsonMapping::default(),
     };
-    Intake::new(SourceName::parse(&format!("source-{source}")).unwrap(), pipeline.rails.clone(), settings)
+    Intake::new(
+        SourceName::parse(&format!("source-{source}")).unwrap(),
+        pipeline.rails.clone(),
+        settings,
+    )
 }
 
 /// What a source was told: for each (sensor, µs), the value that came first, and whether it was poison.
@@ -135,8 +153,9 @@ impl Source {
 
     /// One batch, sent until it is stored.
     pub async fn send(&mut self) {
-        let readings: Vec<(u32, i64, f64)> =
-            (0..self.rng.random_range(1..12)).map(|_| self.reading()).collect();
+        let readings: Vec<(u32, i64, f64)> = (0..self.rng.random_range(1..12))
+            .map(|_| self.reading())
+            .collect();
         let mut payload = String::from("[");
         for (sensor, time, value) in &readings {
             if payload.len() > 1 {
@@ -151,8 +170,15 @@ impl Source {
         }
         payload.push(']');
         loop {
-            let batch = self.intake.decode(payload.as_bytes(), self.intake.now(), String::new());
-            match self.intake.deliver(batch, payload.len(), Vec::new()).await.unwrap() {
+            let batch = self
+                .intake
+                .decode(payload.as_bytes(), self.intake.now(), String::new());
+            match self
+                .intake
+                .deliver(batch, payload.len(), Vec::new())
+                .await
+                .unwrap()
+            {
                 Delivery::Stored(_) => break,
                 Delivery::Undelivered => self.undelivered += 1,
             }
@@ -172,7 +198,11 @@ impl Source {
             Vec::new()
         };
         if let Some(((sensor, time), value)) = known.choose(&mut self.rng) {
-            let value = if self.rng.random_ratio(1, 3) { value + 1.0 } else { *value };
+            let value = if self.rng.random_ratio(1, 3) {
+                value + 1.0
+            } else {
+                *value
+            };
             return (*sensor, *time, value);
         }
         self.step += 1;
@@ -202,10 +232,16 @@ pub async fn operate(pipeline: &Pipeline, seed: u64, until: tokio::sync::watch::
             _ => None,
         };
         match path {
-            Some(path) => pipeline.tree.get(&ActorPath::new(path)).unwrap().restart("operator", "at random"),
+            Some(path) => pipeline
+                .tree
+                .get(&ActorPath::new(path))
+                .unwrap()
+                .restart("operator", "at random"),
             None => {
                 let id = format!("s{}", rng.random_range(0..SENSORS));
-                let Some(info) = pipeline.rails.registry().sensor_named(&id) else { continue };
+                let Some(info) = pipeline.rails.registry().sensor_named(&id) else {
+                    continue;
+                };
                 let command = *Command::ALL
                     .iter()
                     .filter(|command| **command != Command::Reset)
@@ -229,7 +265,12 @@ pub async fn command_sensor(
     sensor: sensorhive::domain::SensorKey,
     command: Command,
 ) {
-    let message = CommandSensor { sensor, command, by: "operator".into(), why: "at random".into() };
+    let message = CommandSensor {
+        sensor,
+        command,
+        by: "operator".into(),
+        why: "at random".into(),
+    };
     // A shard that is being restarted answers later or, if it is just ending, not at all.
     let _ = pipeline.shards[usize::from(shard)].send(message).await;
 }
