@@ -13,3 +13,4 @@ pub mod simulate;
 pub mod startup;
 pub mod storage;
 pub mod telemetry;
+pub mod web;

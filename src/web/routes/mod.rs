@@ -1,0 +1,98 @@
+//! The routes, by resource. Each file tells its endpoints; this one puts them together.
+
+mod actors;
+mod admin;
+mod health;
+mod history;
+mod ingest;
+mod latest;
+mod ledger;
+mod page;
+mod query;
+mod sensors;
+mod sources;
+mod statistics;
+
+use actix_web::web::ServiceConfig;
+
+use super::auth::Access;
+use super::endpoint::Endpoint;
+
+pub use documented::paths;
+
+/// What the OpenAPI document is generated from.
+mod documented {
+    use super::*;
+    use utoipa::OpenApi;
+
+    #[derive(OpenApi)]
+    #[openapi(paths(
+        latest::latest,
+        latest::realtime,
+        statistics::summary,
+        sensors::list,
+        sensors::detail,
+        sensors::state,
+        sensors::ledger,
+        history::readings,
+        history::windows,
+        history::anomalies,
+        history::restarts,
+        query::query,
+        ingest::ingest,
+        actors::tree,
+        sources::list,
+        ledger::total,
+        health::alive,
+        health::ready,
+        health::metrics,
+        admin::sensors::command,
+        admin::sources::command,
+        admin::actors::restart,
+        admin::dead_letters::list,
+        admin::dead_letters::one,
+        admin::dead_letters::replay,
+        admin::audit::log,
+        admin::tokens::list,
+        admin::tokens::create,
+        admin::tokens::revoke,
+    ))]
+    struct Paths;
+
+    pub fn paths() -> utoipa::openapi::OpenApi {
+        Paths::openapi()
+    }
+}
+
+fn endpoints() -> Vec<Endpoint> {
+    let mut all = Vec::new();
+    all.extend(latest::endpoints());
+    all.extend(statistics::endpoints());
+    all.extend(sensors::endpoints());
+    all.extend(history::endpoints());
+    all.extend(query::endpoints());
+    all.extend(ingest::endpoints());
+    all.extend(actors::endpoints());
+    all.extend(sources::endpoints());
+    all.extend(ledger::endpoints());
+    all.extend(health::endpoints());
+    all.extend(admin::endpoints());
+    all.extend(page::endpoints());
+    all
+}
+
+pub fn configure(config: &mut ServiceConfig) {
+    for endpoint in endpoints() {
+        endpoint.register(config);
+    }
+}
+
+/// Every method and path there is, and who may use it.
+pub fn inventory() -> Vec<(String, &'static str, Access)> {
+    let mut all = Vec::new();
+    for endpoint in endpoints() {
+        let methods = endpoint.methods();
+        all.extend(methods.map(|method| (method.to_string(), endpoint.path, endpoint.access)));
+    }
+    all
+}

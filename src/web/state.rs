@@ -1,0 +1,104 @@
+//! What the handlers share.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use actix::dev::ToEnvelope;
+use actix::{Actor, Addr, Handler, MailboxError, Message, Recipient};
+
+use super::problem::{Kind, Problem};
+use super::tokens::TokenService;
+use crate::actors::Rails;
+use crate::actors::ingest::{HttpIngest, Intake, SourceCommand, SourceStatus};
+use crate::actors::latest::Latest;
+use crate::actors::registry::{Registry, SensorInfo};
+use crate::actors::shard::ShardSupervisor;
+use crate::actors::statistics::Statistics;
+use crate::actors::supervision::{Handle, SupervisionTree};
+use crate::domain::{SourceName, Timestamp};
+use crate::metrics::Metrics;
+use crate::storage::Store;
+
+/// How long an actor may take to answer before the request fails.
+const ACTOR_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Given to [`serve`](super::serve) by the one who starts the service.
+pub struct AppState {
+    pub store: Arc<dyn Store>,
+    pub rails: Arc<Rails>,
+    pub shards: Vec<Addr<ShardSupervisor>>,
+    pub tree: SupervisionTree,
+    pub latest: Arc<Latest>,
+    pub statistics: Arc<Statistics>,
+    pub metrics: Arc<Metrics>,
+    pub ingest: Arc<HttpIngest>,
+    /// Every source but that of HTTP, which is no actor.
+    pub sources: BTreeMap<SourceName, SourceEntry>,
+    pub tokens: TokenService,
+    pub started_at: Timestamp,
+    /// Set when the drain begins: nothing is taken in any more.
+    pub shutting_down: Arc<AtomicBool>,
+}
+
+/// A source that can be told something.
+pub struct SourceEntry {
+    /// As in the settings, such as `host`.
+    pub kind: &'static str,
+    pub handle: Arc<Handle>,
+    pub control: Recipient<SourceCommand>,
+    pub intake: Intake,
+}
+
+impl AppState {
+    pub fn registry(&self) -> &Registry {
+        self.rails.registry()
+    }
+
+    pub fn now(&self) -> Timestamp {
+        self.rails.clock().now()
+    }
+
+    pub fn draining(&self) -> bool {
+        self.shutting_down.load(Ordering::Relaxed)
+    }
+
+    /// The sensor of that id, or the answer that there is none.
+    pub fn sensor(&self, id: &str) -> Result<SensorInfo, Problem> {
+        let found = self.registry().sensor_named(id);
+        found.ok_or_else(|| Problem::new(Kind::NotFound, "there is no sensor of this id"))
+    }
+
+    pub(super) fn shard(&self, shard: u16) -> Result<&Addr<ShardSupervisor>, Problem> {
+        let found = self.shards.get(usize::from(shard));
+        found.ok_or_else(|| Problem::new(Kind::NotFound, format!("there is no shard {shard}")))
+    }
+}
+
+impl SourceEntry {
+    pub(super) async fn tell(&self, command: SourceCommand) -> Result<SourceStatus, Problem> {
+        let answer = self.control.send(command).timeout(ACTOR_PATIENCE).await;
+        answer.map_err(unanswered)
+    }
+}
+
+/// Asks an actor, and does not wait for ever.
+pub(super) async fn ask<A, M>(actor: &Addr<A>, message: M) -> Result<M::Result, Problem>
+where
+    A: Actor + Handler<M>,
+    A::Context: ToEnvelope<A, M>,
+    M: Message + Send + 'static,
+    M::Result: Send,
+{
+    let answer = actor.send(message).timeout(ACTOR_PATIENCE).await;
+    answer.map_err(unanswered)
+}
+
+fn unanswered(error: MailboxError) -> Problem {
+    let why = match error {
+        MailboxError::Closed => "the actor has stopped",
+        MailboxError::Timeout => "the actor did not answer in time",
+    };
+    Problem::new(Kind::Unavailable, why).retry_after(1)
+}
