@@ -40,6 +40,7 @@ pub struct SliceOutcome {
     /// Readings to store. The store counts each as stored (and, by its flags, late or unprocessed), duplicate or, in
     /// conflict with a stored one, rejected with a dead letter.
     pub rows: Vec<Row>,
+    /// Closed windows. One that is stored already and differs is computed anew from the stored rows.
     pub windows: Vec<WindowResult>,
     /// Windows to be computed anew from the stored rows, those of this batch included. Stored with the revision after
     /// the one that is stored, or 0.
@@ -120,7 +121,8 @@ pub struct BatchReport {
     /// Indices of readings that the transaction found stored already.
     pub duplicates: Vec<u32>,
     pub conflicts: Vec<Conflict>,
-    /// What became of `recompute`.
+    /// What became of `recompute`, and of closed windows that differ from what was stored for them. In a group, each is
+    /// told with the last batch that asked.
     pub revised: Vec<WindowResult>,
 }
 

@@ -59,6 +59,16 @@ pub async fn a_window_is_revised_only_when_it_changes<F: Fixture>(fixture: F) {
     replay.windows.push(first);
     commit(&store, vec![batch(6, replay)]).await;
     assert_eq!(windows(&store, 0).await, [expected]);
+
+    // A catch-up closes it with a reading that had passed through: it knows more than is stored.
+    let mut caught_up = rows(&[(0, 20, 8.0)]);
+    let readings = [(1, 1.0), (10, -3.0), (20, 8.0), (30, 4.0)];
+    caught_up.windows.push(closed(span(0, 0), &readings));
+    let report = commit(&store, vec![batch(7, caught_up)]).await;
+    let mut expected = closed(span(0, 0), &readings);
+    expected.revision = 2;
+    assert_eq!(report.batches[0].revised, [expected]);
+    assert_eq!(windows(&store, 0).await, [expected]);
 }
 
 pub async fn a_window_is_computed_from_stored_rows<F: Fixture>(fixture: F) {
