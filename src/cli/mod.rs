@@ -6,6 +6,7 @@
 pub mod args;
 mod commands;
 pub mod exit;
+mod simulate;
 
 use clap::Parser;
 
@@ -30,13 +31,13 @@ fn execute(mut cli: Cli) -> Result<(), CommandError> {
     match command {
         Command::CheckConfig { defaults: true } => commands::show_defaults(),
         Command::CheckConfig { defaults: false } => commands::show_config(&load(&cli, false)?),
-        Command::Run => commands::run(start(&cli, false)?),
-        Command::Demo => commands::run(start(&cli, true)?),
-        Command::Migrate => commands::migrate(start(&cli, false)?),
-        Command::Token { command } => commands::token(start(&cli, false)?, command),
+        Command::Run => commands::run(&start(&cli, false)?),
+        Command::Demo => commands::run(&start(&cli, true)?),
+        Command::Migrate => commands::migrate(&start(&cli, false)?),
+        Command::Token { command } => commands::token(&start(&cli, false)?, command),
         Command::Simulate(args) => {
             start(&cli, false)?;
-            commands::simulate(args)
+            simulate::simulate(&args)
         }
     }
 }

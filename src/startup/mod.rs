@@ -1,4 +1,187 @@
 //! Builds the service, wires it, and takes it down again.
+//!
+//! Start: address, store, pipeline, sources, web server. Drain, the other way: requests under way are answered, sources stop,
+//! what is on its way is committed with a snapshot of every sensor, the store closes. Invariant: a start that fails leaves
+//! nothing behind but the database; the address is bound before that is opened.
 
 pub mod catalog;
 pub mod pipeline;
+mod plan;
+mod sources;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use actix_web::dev::ServerHandle;
+use secrecy::SecretString;
+use tokio::sync::mpsc;
+
+use self::catalog::SettingsCatalog;
+use self::pipeline::Pipeline;
+use crate::actors::ingest::{HttpIngest, Intake, SourceCommand, SourceState};
+use crate::clock::{Clock, SystemClock};
+use crate::domain::SourceName;
+use crate::machine::MachineError;
+use crate::settings::Settings;
+use crate::simulate::SimulatorError;
+use crate::storage::sqlite::SqliteStore;
+use crate::storage::{Store, StoreError};
+use crate::web::tokens::TokenError;
+use crate::web::{self, AppState, ServeError, TokenService};
+
+/// Why the service could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("the first token could not be made: {0}")]
+    Token(#[from] TokenError),
+    #[error("the machine's figures cannot be read: {0}")]
+    Machine(#[from] MachineError),
+    #[error("source `{name}`: {error}")]
+    Simulator { name: SourceName, error: SimulatorError },
+}
+
+/// The service, running.
+pub struct Service {
+    pub address: SocketAddr,
+    /// Shown once: the token that was made because there was none.
+    pub first_token: Option<SecretString>,
+    pub state: Arc<AppState>,
+    pub pipeline: Pipeline,
+    server: ServerHandle,
+    drain_timeout: Duration,
+    faults: mpsc::UnboundedReceiver<String>,
+}
+
+/// How a stop went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stopped {
+    /// Everything that had come in was stored.
+    Drained,
+    /// Time ran out before; what was not stored was not acknowledged.
+    GaveUp,
+}
+
+impl Service {
+    /// Starts everything; returns when requests are answered.
+    pub async fn start(settings: &Settings) -> Result<Self, StartError> {
+        let listener = web::bind(settings.http.listen)?;
+        let store = open_store(settings).await?;
+        tracing::info!(store = store.describe(), "the store is open");
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let started_at = clock.now();
+        let first_token = TokenService::ensure_first_admin(store.as_ref(), started_at).await?;
+        let (report_fault, faults) = mpsc::unbounded_channel();
+        let mut pipeline = Pipeline::start(
+            store.clone(),
+            clock,
+            plan::pipeline(settings),
+            |registry| Arc::new(SettingsCatalog::new(&settings.series, registry)),
+            Arc::new(move |fault| {
+                // Nobody listens any more: the service is going down already.
+                let _ = report_fault.send(fault);
+            }),
+        )
+        .await?;
+
+        let intakes = plan::intakes(settings);
+        let pushed = Intake::new(plan::name("http"), pipeline.rails.clone(), intakes.clone());
+        let ingest = HttpIngest::new(pushed, store.clone(), settings.http.request_timeout);
+        let sources = sources::start(&mut pipeline, settings, &intakes)?;
+        let state = Arc::new(AppState {
+            store: store.clone(),
+            rails: pipeline.rails.clone(),
+            shards: pipeline.shards.clone(),
+            tree: pipeline.tree.clone(),
+            latest: pipeline.latest.clone(),
+            statistics: pipeline.statistics.clone(),
+            metrics: pipeline.metrics.clone(),
+            ingest: Arc::new(ingest),
+            sources,
+            tokens: TokenService::new(store),
+            started_at,
+            shutting_down: Arc::new(AtomicBool::new(false)),
+        });
+        let (address, server) = web::serve(listener, &settings.http, state.clone())?;
+        let handle = server.handle();
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the server watches over its own workers"
+        )]
+        actix::spawn(server);
+        let drain_timeout = settings.pipeline.drain_timeout;
+        Ok(Self {
+            address,
+            first_token,
+            state,
+            pipeline,
+            server: handle,
+            drain_timeout,
+            faults,
+        })
+    }
+
+    /// Resolves when the service cannot go on, with the reason.
+    pub async fn fault(&mut self) -> String {
+        match self.faults.recv().await {
+            Some(fault) => fault,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Drains within the time allowed, and ends.
+    pub async fn stop(self) -> Stopped {
+        let began = Instant::now();
+        tracing::info!("stopping: draining what is on its way");
+        self.state.shutting_down.store(true, Ordering::Relaxed);
+        let drain = async {
+            self.server.stop(true).await;
+            stop_sources(&self.state).await;
+            self.pipeline.drain().await;
+        };
+        let stopped = match tokio::time::timeout(self.drain_timeout, drain).await {
+            Ok(()) => Stopped::Drained,
+            Err(_) => {
+                self.server.stop(false).await;
+                Stopped::GaveUp
+            }
+        };
+        self.pipeline.stop().await;
+        tracing::info!(took = ?began.elapsed(), drained = stopped == Stopped::Drained, "stopped");
+        stopped
+    }
+}
+
+/// Opens the database that the settings name, and brings it up to date.
+pub async fn open_store(settings: &Settings) -> Result<Arc<dyn Store>, StoreError> {
+    Ok(Arc::new(
+        SqliteStore::open(&plan::sqlite(&settings.storage)).await?,
+    ))
+}
+
+/// Tells all sources to stop, and waits until what they have under way is stored.
+async fn stop_sources(state: &AppState) {
+    for (name, source) in &state.sources {
+        while let Ok(status) = source.control.send(SourceCommand::Stop).await {
+            if status.under_way == 0 {
+                debug_assert_eq!(status.state, SourceState::Stopping);
+                break;
+            }
+            tracing::debug!(
+                source = name.as_str(),
+                under_way = status.under_way,
+                "waiting for a source"
+            );
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+/// What is known of the sources, by name.
+type Sources = BTreeMap<SourceName, web::SourceEntry>;

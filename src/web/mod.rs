@@ -28,6 +28,6 @@ mod wire;
 
 pub use problem::Problem;
 pub use routes::inventory;
-pub use server::{ServeError, serve};
+pub use server::{ServeError, bind, serve};
 pub use state::{AppState, SourceEntry};
 pub use tokens::TokenService;

@@ -4,7 +4,7 @@
 //! ours. Nobody holds a connection by being slow: heads, bodies, answers and idle connections are limited in time.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,9 +40,21 @@ pub enum ServeError {
     Bind { address: SocketAddr, source: io::Error },
 }
 
-/// Binds the address of the settings and starts the workers. The server runs while the future returned is polled, until it is
-/// told to stop by its handle ([`Server::handle`]).
-pub fn serve(settings: &HttpSettings, state: Arc<AppState>) -> Result<(SocketAddr, Server), ServeError> {
+/// Takes the address, so that a taken one is told before anything else is begun.
+pub fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
+    TcpListener::bind(address).map_err(|source| match source.kind() {
+        io::ErrorKind::AddrInUse => ServeError::AddressInUse(address),
+        _ => ServeError::Bind { address, source },
+    })
+}
+
+/// Starts the workers on a listener. The server runs while the future returned is polled, until it is told to stop by its
+/// handle ([`Server::handle`]).
+pub fn serve(
+    listener: TcpListener,
+    settings: &HttpSettings,
+    state: Arc<AppState>,
+) -> Result<(SocketAddr, Server), ServeError> {
     let state = web::Data::from(state);
     let gate = web::Data::new(gate::Gate::new(settings));
     let origins = settings.cors_origins.clone();
@@ -68,11 +80,8 @@ pub fn serve(settings: &HttpSettings, state: Arc<AppState>) -> Result<(SocketAdd
         .client_disconnect_timeout(DISCONNECT_TIMEOUT)
         .shutdown_timeout(SHUTDOWN_TIMEOUT)
         .disable_signals()
-        .bind(address)
-        .map_err(|source| match source.kind() {
-            io::ErrorKind::AddrInUse => ServeError::AddressInUse(address),
-            _ => ServeError::Bind { address, source },
-        })?;
+        .listen(listener)
+        .map_err(|source| ServeError::Bind { address, source })?;
     let bound = server.addrs().first().copied().unwrap_or(address);
     Ok((bound, server.run()))
 }

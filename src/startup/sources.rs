@@ -1,0 +1,87 @@
+//! Starting the configured sources, and the service's own.
+
+use std::path::Path;
+use std::time::Duration;
+
+use actix::Addr;
+
+use super::pipeline::Pipeline;
+use super::{Sources, StartError, plan};
+use crate::actors::ingest::{Feed, HostFeed, Intake, IntakeSettings, OwnFeed, PolledSource, SimulatedFeed};
+use crate::actors::supervision::Handle;
+use crate::domain::SourceName;
+use crate::machine::MachineReader;
+use crate::settings::{Settings, SourceSettings};
+use crate::simulate::Simulator;
+use crate::web::SourceEntry;
+
+/// How often our own figures are looked at.
+const OWN_INTERVAL: Duration = Duration::from_secs(1);
+/// How often simulated sensors are asked what they have to say.
+const SIMULATED_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Starts all sources on a thread of their own.
+pub(super) fn start(
+    pipeline: &mut Pipeline,
+    settings: &Settings,
+    intakes: &IntakeSettings,
+) -> Result<Sources, StartError> {
+    let mut starter = Starter {
+        arbiter: pipeline.arbiter(),
+        pipeline,
+        intakes,
+        sources: Sources::new(),
+    };
+    let own = OwnFeed(starter.pipeline.statistics.clone());
+    starter.start(&plan::name("sensorhive"), "own", OWN_INTERVAL, own);
+    for (name, source) in settings.sources.iter().filter(|(_, source)| source.enabled()) {
+        match source {
+            SourceSettings::Host(host) => {
+                let data = settings
+                    .storage
+                    .url
+                    .path()
+                    .parent()
+                    .filter(|path| *path != Path::new(""));
+                let reader = MachineReader::new(data.unwrap_or(Path::new(".")))?;
+                starter.start(name, "host", host.interval, HostFeed::new(reader));
+            }
+            SourceSettings::Simulated(simulated) => {
+                let begin = starter.pipeline.rails.clock().now();
+                let simulator =
+                    Simulator::new(simulated.simulator(), begin).map_err(|error| StartError::Simulator {
+                        name: name.clone(),
+                        error,
+                    })?;
+                let feed = SimulatedFeed::new(simulator, intakes.batch_readings as usize);
+                starter.start(name, "simulated", SIMULATED_INTERVAL, feed);
+            }
+        }
+    }
+    Ok(starter.sources)
+}
+
+struct Starter<'p> {
+    arbiter: actix::ArbiterHandle,
+    pipeline: &'p mut Pipeline,
+    intakes: &'p IntakeSettings,
+    sources: Sources,
+}
+
+impl Starter<'_> {
+    fn start<F: Feed + Send>(&mut self, name: &SourceName, kind: &'static str, every: Duration, feed: F) {
+        let intake = Intake::new(name.clone(), self.pipeline.rails.clone(), self.intakes.clone());
+        let source = PolledSource::new(feed, intake.clone(), every);
+        let path = format!("ingest/{name}");
+        let (address, handle): (Addr<PolledSource<F>>, std::sync::Arc<Handle>) =
+            self.pipeline
+                .supervise(&self.arbiter, &path, "Source", move || source);
+        let entry = SourceEntry {
+            kind,
+            handle,
+            control: address.recipient(),
+            intake,
+        };
+        self.sources.insert(name.clone(), entry);
+    }
+}
