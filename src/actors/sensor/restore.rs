@@ -120,7 +120,7 @@ impl SensorActor {
     ) -> Result<Replayed, SnapshotError> {
         let config = |series| self.env.parts.catalog.config(series);
         let (since, mut state) = match &stored.snapshot {
-            Some((seq, bytes)) if bytes.is_empty() => (*seq, SensorState::new()),
+            Some((seq, bytes)) if bytes.is_empty() => (*seq, SensorState::amid_history()),
             Some((seq, bytes)) => (*seq, core::decode(bytes, &config)?),
             None => (Seq::default(), SensorState::new()),
         };
