@@ -11,7 +11,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::settings::{DEFAULTS, Settings};
 use crate::startup::{Service, StartError, Stopped, open_store};
 use crate::storage::history::TokenRow;
-use crate::storage::{ErrorClass, History, Store, StoreError};
+use crate::storage::{ErrorClass, Store, StoreError};
 use crate::web::ServeError;
 use crate::web::auth::Role;
 use crate::web::tokens;

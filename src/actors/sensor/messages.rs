@@ -29,6 +29,10 @@ pub enum SensorWork {
     /// What the store has of it, read when everything up to the batch had committed.
     Restore(Box<StoredSensor>, Option<BatchNumber>),
     Pause,
+    /// Out of pause or quarantine.
+    Resume {
+        by: String,
+    },
     /// Empty windows and detectors; history stays.
     Reset {
         by: String,
@@ -37,13 +41,6 @@ pub enum SensorWork {
     Passivate,
     /// Take a snapshot.
     Snapshot,
-}
-
-/// Out of pause or quarantine.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct Resume {
-    pub by: String,
 }
 
 /// A batch that it had seen will not be committed.
@@ -102,18 +99,11 @@ impl Handler<Act> for SensorActor {
             SensorWork::Advance => self.advance(part),
             SensorWork::Restore(stored, as_of) => self.restore(part, &stored, as_of),
             SensorWork::Pause => self.pause(part),
+            SensorWork::Resume { by } => self.resume_by(part, by),
             SensorWork::Reset { by } => self.reset(part, by),
             SensorWork::Passivate => self.passivate(part),
             SensorWork::Snapshot => self.snapshot_into(part),
         }
-    }
-}
-
-impl Handler<Resume> for SensorActor {
-    type Result = ();
-
-    fn handle(&mut self, Resume { by }: Resume, _ctx: &mut Context<Self>) {
-        self.resume_by(by);
     }
 }
 

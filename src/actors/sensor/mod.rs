@@ -20,7 +20,7 @@ use std::time::Instant;
 
 use actix::prelude::*;
 
-pub use messages::{Act, Inspect, Inspection, Observe, Resume, Rewound, SensorWork};
+pub use messages::{Act, Inspect, Inspection, Observe, Rewound, SensorWork};
 
 use self::held::Held;
 use super::part::Part;
@@ -211,7 +211,8 @@ impl SensorActor {
         self.handle.stop();
     }
 
-    fn resume_by(&mut self, by: String) {
+    fn resume_by(&mut self, part: Part, by: String) {
+        part.finish(&mut SliceOutcome::default(), LedgerDelta::default());
         match self.card.mode.get() {
             Mode::Quarantined => self.handle.revive(by),
             Mode::Paused => {

@@ -4,15 +4,14 @@
 
 use actix::prelude::*;
 
+use super::ShardSupervisor;
 use super::env::Mode;
 use super::messages::{Command, CommandSensor, Find};
-use super::{ShardSupervisor, ShardWork};
-use crate::actors::sensor::{Resume, SensorActor, SensorWork};
+use crate::actors::sensor::{SensorActor, SensorWork};
 
 impl Handler<CommandSensor> for ShardSupervisor {
     type Result = bool;
 
-    #[expect(clippy::disallowed_methods, reason = "one message a command")]
     fn handle(&mut self, command: CommandSensor, _ctx: &mut Context<Self>) -> bool {
         let CommandSensor {
             sensor,
@@ -30,18 +29,9 @@ impl Handler<CommandSensor> for ShardSupervisor {
             // One that is not in memory comes back from the store right now: that is the restart.
             Command::Restart if in_memory => slot.handle.restart(by, why),
             Command::Restart => {}
-            Command::Resume => {
-                slot.address.do_send(Resume { by });
-                self.paused.remove(&sensor);
-            }
-            Command::Reset => {
-                let work = ShardWork::One(sensor, SensorWork::Reset { by });
-                env.parts.dispatcher.dispatch_work(env.parts.shard, work);
-            }
-            Command::Pause => {
-                let work = ShardWork::One(sensor, SensorWork::Pause);
-                env.parts.dispatcher.dispatch_work(env.parts.shard, work);
-            }
+            Command::Resume => env.perform(sensor, SensorWork::Resume { by }),
+            Command::Reset => env.perform(sensor, SensorWork::Reset { by }),
+            Command::Pause => env.perform(sensor, SensorWork::Pause),
         }
         true
     }

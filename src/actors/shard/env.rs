@@ -11,11 +11,12 @@ use std::time::Duration;
 use actix::Addr;
 use tokio::sync::watch;
 
-use super::ShardSupervisor;
 use super::timers::Timers;
+use super::{ShardSupervisor, ShardWork};
 use crate::actors::Rails;
 use crate::actors::journal::Journal;
 use crate::actors::latest::Latest;
+use crate::actors::sensor::SensorWork;
 use crate::actors::storage::progress::Progress;
 use crate::actors::supervision::{Policy, RestartObserver};
 use crate::core::{Effects, SeriesConfig};
@@ -96,6 +97,13 @@ impl ShardEnv {
             scratch: RefCell::default(),
             budget: Cell::new(budget),
         })
+    }
+
+    /// Has one sensor do something at its place in the order.
+    pub fn perform(&self, sensor: SensorKey, work: SensorWork) {
+        self.parts
+            .dispatcher
+            .dispatch_work(self.parts.shard, ShardWork::One(sensor, work));
     }
 
     pub fn snapshots_allowed(&self) -> bool {

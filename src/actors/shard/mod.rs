@@ -176,8 +176,10 @@ impl ShardSupervisor {
                 }
             }
             ShardWork::One(key, work) => {
-                if matches!(work, SensorWork::Pause) {
-                    self.paused.insert(key);
+                match &work {
+                    SensorWork::Pause => drop(self.paused.insert(key)),
+                    SensorWork::Resume { .. } => drop(self.paused.remove(&key)),
+                    _ => {}
                 }
                 if self.slot(key, Mode::CatchingUp, at).is_some() {
                     self.act(key, number, &collector, work);
