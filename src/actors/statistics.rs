@@ -98,7 +98,7 @@ impl Statistics {
             inner
                 .slots
                 .iter()
-                .filter(|slot| second - slot.second < SLOTS as i64)
+                .filter(|slot| second.saturating_sub(slot.second) < SLOTS as i64)
         };
         let (events, rejected) = minute().fold((0, 0), |(events, rejected), slot| {
             (events + slot.events, rejected + slot.rejected)

@@ -204,11 +204,13 @@ impl ShardSupervisor {
     /// The sensor's slot; started in `mode` if it is not in memory.
     fn slot(&mut self, key: SensorKey, mode: Mode, at: BatchTime) -> Option<&mut Slot> {
         let ended = |slot: &Slot| slot.handle.phase() == Phase::Stopped;
-        if self.slots.get(&key).is_none_or(ended) {
-            let mode = if self.paused.contains(&key) {
-                Mode::Paused
-            } else {
-                mode
+        let old = self.slots.get(&key);
+        if old.is_none_or(ended) {
+            let mode = match old {
+                // It could not even answer in quarantine; a new one waits for an admin.
+                Some(_) => Mode::Paused,
+                None if self.paused.contains(&key) => Mode::Paused,
+                None => mode,
             };
             let slot = Slot::start(&self.env, key, mode, at)?;
             self.slots.insert(key, slot);
