@@ -44,6 +44,7 @@ on_every_store! {
         a_group_is_never_counted_twice,
         batch_numbers_are_never_given_twice,
         positions_and_definitions_follow_the_last_batch,
+        old_idempotency_keys_expire_and_positions_do_not,
         a_dropped_commit_leaves_nothing_open;
     restore:
         a_sensor_without_snapshot_has_all_its_readings,

@@ -176,8 +176,8 @@ mod tests {
         assert_eq!(summary.active_sources, 3);
         let later = statistics.summary(at(25));
         assert_eq!(later.events_per_second, 5.0);
-        assert_eq!(statistics.summary(at(79)).active_sources, 0);
         assert_eq!(statistics.summary(at(78)).active_sources, 1);
+        assert_eq!(statistics.summary(at(79)).active_sources, 0);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What a transaction does with readings: stored, duplicate, conflict; whole or not at all.
 
 use sensorhive::domain::*;
+use sensorhive::storage::history::Expiry;
 use sensorhive::storage::*;
 
 use crate::support::*;
@@ -242,6 +243,42 @@ pub async fn positions_and_definitions_follow_the_last_batch<F: Fixture>(fixture
     assert_eq!(sensors, last.sensors);
     assert_eq!(series[0], last.series[0]);
     assert_eq!(series[1].unit, None);
+}
+
+/// An idempotency key is a position whose offset is the arrival that it remembers.
+pub async fn old_idempotency_keys_expire_and_positions_do_not<F: Fixture>(fixture: F) {
+    let store = opened(&fixture, 1).await;
+    let mut keys = batch(2, SliceOutcome::default());
+    for (partition, offset) in [
+        ("idempotency/old", 10),
+        ("idempotency/new", 20),
+        ("idempotency0", 1),
+        ("topic/1", 1),
+    ] {
+        keys.positions.push(Position {
+            source: source(),
+            partition: partition.into(),
+            offset,
+        });
+    }
+    commit(&store, vec![keys]).await;
+    let expiry = Expiry {
+        idempotency_before: Some(Timestamp(20)),
+        ..Default::default()
+    };
+    assert_eq!(store.expire(&expiry).await.unwrap(), 1);
+    for (partition, offset) in [
+        ("idempotency/old", None),
+        ("idempotency/new", Some(20)),
+        ("idempotency0", Some(1)),
+        ("topic/1", Some(1)),
+    ] {
+        assert_eq!(
+            store.position(&source(), partition).await.unwrap(),
+            offset,
+            "{partition}"
+        );
+    }
 }
 
 /// A caller that goes away in the middle leaves the group out or in, never half, and nothing locked.

@@ -48,7 +48,31 @@ pub(super) async fn expire(store: &SqliteStore, limits: &Expiry) -> Result<u64, 
         )
         .await?;
     }
+    if let Some(before) = limits.idempotency_before {
+        gone += idempotency_keys(store, before).await?;
+    }
     Ok(gone)
+}
+
+/// Their offset is the arrival that they remember. `0` comes after `/`.
+async fn idempotency_keys(store: &SqliteStore, before: Timestamp) -> Result<u64, StoreError> {
+    let mut gone = 0;
+    loop {
+        let delete = sqlx::query(
+            "DELETE FROM positions WHERE (source, partition) IN (SELECT source, partition FROM positions
+             WHERE partition >= 'idempotency/' AND partition < 'idempotency0' AND offset < ? LIMIT ?)",
+        )
+        .bind(before.0)
+        .bind(CHUNK);
+        let deleted = store
+            .write("deleting old idempotency keys", delete)
+            .await?
+            .rows_affected();
+        if deleted == 0 {
+            return Ok(gone);
+        }
+        gone += deleted;
+    }
 }
 
 /// From series to series, so that none is looked at twice.
