@@ -1,4 +1,21 @@
 //! Sensorhive: a service that watches sensors, one supervised actor each.
+//!
+//! The map of the house; dependencies point down this list, never up:
+//!
+//! | module | what it is for |
+//! | --- | --- |
+//! | [`cli`] | the command line, exit codes |
+//! | [`startup`] | builds the tree, wires it, drains it |
+//! | [`web`] | HTTP: routes, roles, problems, the page |
+//! | [`actors`] | the way of a reading: sources, dispatcher, shards, sensors, writer; supervision |
+//! | [`settings`], [`telemetry`], [`metrics`] | what is configured, logged and counted |
+//! | [`storage`] | what is asked of a database, and SQLite; the only place with SQL |
+//! | [`core`] | the pure heart: windows, watermark, duplicates, detectors, snapshots |
+//! | [`decode`], [`simulate`], [`machine`] | bytes to readings; made-up ones; this machine's |
+//! | [`clock`] | the one place where the clock is read |
+//! | [`domain`] | the plain words: ids, times, readings, ledgers |
+//!
+//! `docs/architecture.md` draws how they work together, and states what must stay true.
 
 pub mod actors;
 pub mod cli;
