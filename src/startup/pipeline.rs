@@ -3,6 +3,7 @@
 //! Start order: what is written to first, what writes last; the drain goes the other way. Invariant: a pipeline that was drained
 //! has committed everything that was dispatched, and a snapshot of every sensor that changed.
 
+use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -59,6 +60,8 @@ pub struct Pipeline {
     policy: Arc<Policy>,
     progress: watch::Receiver<Progress>,
     handles: Vec<Arc<Handle>>,
+    /// An actor whose address nobody holds would end where it should restart.
+    addresses: Vec<Box<dyn Any + Send + Sync>>,
     arbiters: Vec<Arbiter>,
 }
 
@@ -109,6 +112,7 @@ impl Pipeline {
             }),
             progress,
             handles: Vec::new(),
+            addresses: Vec::new(),
             arbiters: Vec::new(),
         };
 
@@ -166,6 +170,7 @@ impl Pipeline {
         let (address, handle) = supervision::start_in_arbiter(arbiter, spec, |_, _| make());
         self.tree.register(kind, &handle);
         self.handles.push(handle.clone());
+        self.addresses.push(Box::new(address.clone()));
         (address, handle)
     }
 

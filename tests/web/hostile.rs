@@ -108,7 +108,7 @@ async fn hostile_payloads_are_refused_by_item_field_and_reason() {
             "payload",
         ),
         ("nothing", Vec::new(), 400, "payload"),
-        ("half", b"{\"sensor_id\":\"s\"".to_vec(), 400, "payload"),
+        ("half", b"{\"sensor_id\":\"s\"".to_vec(), 400, "sensor_id"),
         ("nested arrays", nested("["), 400, "payload"),
         ("nested objects", nested("{\"a\":"), 400, "payload"),
         ("100,000 items", many(100_000), 413, "payload"),
