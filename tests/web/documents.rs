@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use sensorhive::web::{ServeError, inventory, serve};
+use sensorhive::web::{ServeError, bind, inventory};
 use serde_json::json;
 
 use crate::support::{App, http_settings};
@@ -99,13 +99,9 @@ async fn probes_need_no_token_and_tell_strangers_no_reasons() {
 #[actix_web::test]
 async fn an_address_in_use_is_told_before_anything_starts() {
     let app = App::spawn().await;
-    let settings = http_settings(&app.address.to_string());
-    let second = serve(&settings, app.state.clone());
+    let second = bind(app.address);
     assert!(matches!(second, Err(ServeError::AddressInUse(address)) if address == app.address));
-    let settings = http_settings("192.0.2.1:1");
-    assert!(matches!(
-        serve(&settings, app.state.clone()),
-        Err(ServeError::Bind { .. })
-    ));
+    let foreign = bind("192.0.2.1:1".parse().unwrap());
+    assert!(matches!(foreign, Err(ServeError::Bind { .. })));
     app.stop().await;
 }
