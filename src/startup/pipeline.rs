@@ -8,12 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
+use rustc_hash::FxHashMap;
 use tokio::sync::watch;
 
 use crate::actors::Rails;
 use crate::actors::dispatcher::{Dispatcher, NUMBER_BLOCK, ShardQueue};
 use crate::actors::journal::{Journal, SensorObserver, TreeObserver};
-use crate::actors::latest::Latest;
+use crate::actors::latest::{Latest, LatestValue};
 use crate::actors::registry::{Registry, RegistryLimits};
 use crate::actors::shard::env::{Catalog, ShardParts, ShardSettings};
 use crate::actors::shard::messages::Queue;
@@ -26,12 +27,15 @@ use crate::actors::supervision::{
     self, ActorPath, ActorSpec, Exhausted, Handle, Policy, RestartObserver, SupervisionTree,
 };
 use crate::clock::Clock;
-use crate::domain::SourceName;
+use crate::domain::{SeriesId, SourceName};
 use crate::metrics::Metrics;
 use crate::storage::{InstanceId, Store, StoreError};
 
 /// How often maintenance looks for what has expired.
 const MAINTENANCE_EVERY: Duration = Duration::from_secs(600);
+
+/// Sensors whose newest values are read at once.
+const FILL_SENSORS: usize = 500;
 
 #[derive(Debug, Clone)]
 pub struct PipelineSettings {
@@ -145,6 +149,16 @@ impl Pipeline {
         });
         let queues = pipeline.start_shards(settings.shards, &settings.shard, &catalog);
         rails.connect(Arc::new(WriterQueue(writer)), queues);
+        let fill = fill_latest(
+            pipeline.store.clone(),
+            rails.registry().clone(),
+            pipeline.latest.clone(),
+        );
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "it ends by itself and contains its errors"
+        )]
+        storage.spawn(fill);
         Ok(pipeline)
     }
 
@@ -241,5 +255,38 @@ impl Pipeline {
             }
         };
         let _ = tokio::task::spawn_blocking(join).await;
+    }
+}
+
+/// Fills in the newest stored values, so that those of silent sensors are shown after a start. Live ones are newer and stay.
+async fn fill_latest(store: Arc<dyn Store>, registry: Arc<Registry>, latest: Arc<Latest>) {
+    let mut after = None;
+    loop {
+        let sensors = registry.list(after, FILL_SENSORS, |_, _| true);
+        let Some(last) = sensors.last() else { return };
+        after = Some(last.key);
+        let series: Vec<SeriesId> = sensors
+            .iter()
+            .flat_map(|sensor| sensor.series.iter().map(|(_, series)| *series))
+            .collect();
+        let stored = match store.latest(&series).await {
+            Ok(stored) => stored.into_iter().collect::<FxHashMap<_, _>>(),
+            Err(error) => {
+                tracing::warn!(%error, "the newest stored values could not be read, they appear with the next reading");
+                return;
+            }
+        };
+        for sensor in &sensors {
+            let values = sensor.series.iter().filter_map(|(_, series)| {
+                let point = stored.get(series)?;
+                let value = LatestValue {
+                    sensor: sensor.key,
+                    time: point.time,
+                    value: point.value,
+                };
+                Some((*series, value))
+            });
+            latest.offer(sensor.shard, values);
+        }
     }
 }

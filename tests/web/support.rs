@@ -111,7 +111,8 @@ impl App {
             started_at: SystemClock.now(),
             shutting_down: Arc::new(AtomicBool::new(false)),
         });
-        let (mut address, server) = web::serve(web::bind(settings.listen).unwrap(), &settings, state.clone()).unwrap();
+        let (mut address, server) =
+            web::serve(web::bind(settings.listen).unwrap(), &settings, state.clone()).unwrap();
         if address.ip().is_unspecified() {
             address.set_ip([127, 0, 0, 1].into());
         }
