@@ -29,6 +29,8 @@ pub(super) struct CatchUp {
     queue: VecDeque<SensorKey>,
     queued: FxHashSet<SensorKey>,
     loading: bool,
+    /// A pump is on its way.
+    scheduled: bool,
     failures: u32,
 }
 
@@ -55,6 +57,7 @@ impl CatchUp {
 
 impl ShardSupervisor {
     pub(super) fn pump(&mut self, ctx: &mut Context<Self>) {
+        self.catch_up.scheduled = false;
         if self.catch_up.loading {
             return;
         }
@@ -165,7 +168,7 @@ impl Handler<Wanted> for ShardSupervisor {
     fn handle(&mut self, Wanted(sensor): Wanted, ctx: &mut Context<Self>) {
         self.catch_up.want(sensor);
         // What is wanted at the same moment is loaded together.
-        if !self.catch_up.loading {
+        if !self.catch_up.loading && !std::mem::replace(&mut self.catch_up.scheduled, true) {
             ctx.spawn(
                 tokio::task::yield_now()
                     .into_actor(self)
