@@ -85,7 +85,7 @@ function section(title, parts) {
 async function show() {
   const document_ = await (await fetch("/api/openapi.json")).json();
   document.getElementById("about").textContent = `${document_.info.version} · ${document_.info.description}`;
-  const tags = new Map();
+  const tags = new Map(["Values", "Sensors", "History", "Ingest", "Operation", "Admin", "Health"].map((tag) => [tag, []]));
   for (const [path, methods] of Object.entries(document_.paths)) {
     for (const [method, operation] of Object.entries(methods)) {
       const tag = (operation.tags || ["Other"])[0];

@@ -25,7 +25,7 @@ function row(...cells) {
 
 function chip(word, count) {
   const text = word.replaceAll("_", " ");
-  return element("span", count === undefined ? text : `${count.toLocaleString("en")} ${text}`, `chip ${MODES[word] || "quiet"}`);
+  return element("span", count === undefined ? text : `${text}: ${count.toLocaleString("en")}`, `chip ${MODES[word] || "quiet"}`);
 }
 
 function number(value, digits = 2) {
@@ -87,8 +87,9 @@ function showFigures(summary) {
     tile("Sensors heard, last minute", number(summary.active_sources, 0), `of ${number(summary.sensors, 0)}`),
     tile("Arrival to commit, median", number(summary.processing_latency_ms, 1), "ms"),
     tile("Rejected, last minute", number(summary.error_rate, 2), "%"),
-    tile("Ledger", ledger ? (ledger.balances ? "balances" : "does not balance") : "–",
-      ledger ? `${number(ledger.duplicate, 0)} duplicate, ${number(ledger.rejected, 0)} rejected` : ""),
+    tile("Rejected, ever", ledger ? number(ledger.rejected, 0) : "–", ledger ? `of ${number(ledger.received, 0)}` : ""),
+    tile("Duplicates, ever", ledger ? number(ledger.duplicate, 0) : "–"),
+    tile("Ledger", ledger ? (ledger.balances ? "balances" : "does not balance") : "–"),
   );
   at("version").textContent = `Sensorhive ${summary.version} · up ${span(summary.uptime_seconds)} · ${summary.store.database}`;
 }
@@ -156,6 +157,7 @@ function showActors(tree) {
     for (const [mode, count] of Object.entries(shard ? shard.sensors : {})) {
       if (count > 0) state.append(chip(mode, count));
     }
+    if (shard) state.append(element("span", "sensors", "quiet"));
     const crash = element("td", node.last_crash ? node.last_crash.message : "", "quiet");
     crash.title = crash.textContent;
     rows.push(row(element("td", parts.slice(1).join("/") || node.path, parts.length > 1 ? "depth-1" : ""), element("td", node.kind, "quiet"),
@@ -208,11 +210,11 @@ async function live() {
   setTimeout(live, EVERY_MS);
 }
 
-function useToken() {
+function useToken(event) {
+  event.preventDefault();
   sessionStorage.setItem("token", at("token").value.trim());
   at("token").value = "";
 }
 
-at("use").addEventListener("click", useToken);
-at("token").addEventListener("keydown", (event) => { if (event.key === "Enter") useToken(); });
+at("use").addEventListener("submit", useToken);
 live();
