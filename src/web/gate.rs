@@ -14,6 +14,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::body::{BoxBody, MessageBody};
@@ -21,6 +22,7 @@ use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{self, HeaderMap};
 use actix_web::middleware::Next;
 use actix_web::{Error, ResponseError, web};
+use tokio::sync::Semaphore;
 
 use super::limits::PerClient;
 use super::problem::{Kind, Problem};
@@ -29,6 +31,8 @@ use crate::settings::HttpSettings;
 /// Wrong tokens that an address may try at once; after them one in [`FAILURE_PERIOD`].
 const FAILURES: NonZeroU32 = NonZeroU32::new(10).unwrap();
 const FAILURE_PERIOD: Duration = Duration::from_secs(6);
+/// Bodies of the longest length that may be held at once; shorter ones share the room.
+const BODIES: usize = 16;
 
 pub struct Gate {
     listen: IpAddr,
@@ -37,17 +41,23 @@ pub struct Gate {
     failures: Option<PerClient>,
     pub request_timeout: Duration,
     pub max_body: usize,
+    /// Bytes that bodies may take, of all requests together.
+    pub room: Arc<Semaphore>,
 }
 
 impl Gate {
     pub fn new(settings: &HttpSettings) -> Self {
+        let max_body = usize::try_from(settings.max_body).unwrap_or(usize::MAX);
         Self {
             listen: settings.listen.ip(),
             origins: settings.cors_origins.clone(),
             requests: NonZeroU32::new(settings.requests_per_second).map(PerClient::per_second),
             failures: PerClient::slow(FAILURES, FAILURE_PERIOD),
             request_timeout: settings.request_timeout,
-            max_body: usize::try_from(settings.max_body).unwrap_or(usize::MAX),
+            max_body,
+            room: Arc::new(Semaphore::new(
+                max_body.saturating_mul(BODIES).min(Semaphore::MAX_PERMITS),
+            )),
         }
     }
 

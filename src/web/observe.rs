@@ -198,3 +198,40 @@ fn method(method: &Method) -> &'static str {
         _ => "other",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use actix_web::middleware::from_fn;
+    use actix_web::{App, test};
+
+    #[actix_web::test]
+    async fn a_panic_in_a_handler_is_an_answer() {
+        let broken = web::to(|| async {
+            if std::hint::black_box(true) {
+                panic!("a defect");
+            }
+            "never"
+        });
+        let app = App::new().route("/", broken).wrap(from_fn(observe));
+        let app = test::init_service(app).await;
+        let request = test::TestRequest::get().uri("/").to_request();
+        let error = test::try_call_service(&app, request).await.err().unwrap();
+        let response = error.error_response();
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(
+            response.headers().get(header::CONTENT_TYPE).unwrap(),
+            problem::CONTENT_TYPE
+        );
+        assert_eq!(
+            response.headers().get(header::X_CONTENT_TYPE_OPTIONS).unwrap(),
+            "nosniff"
+        );
+        let body = actix_web::body::to_bytes(response.into_body()).await.unwrap();
+        let text = String::from_utf8_lossy(&body);
+        assert!(
+            text.contains("/problems/internal") && !text.contains("a defect"),
+            "{text}"
+        );
+    }
+}

@@ -44,7 +44,7 @@ pub async fn ingest(
 ) -> Result<HttpResponse, Problem> {
     Params::read(&request, &[])?.finish()?;
     let key = idempotency_key(&request)?;
-    take_in(&state, &body.0, key).await.map(answer)
+    take_in(&state, &body.bytes, key).await.map(answer)
 }
 
 /// Stores what a payload holds, or says why nothing of it was.
