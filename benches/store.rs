@@ -3,19 +3,21 @@
 //!
 //! `cargo bench --bench store -- [rows]`; the files lie in `SENSORHIVE_BENCH_DIR` or the system's temporary directory.
 
+#[path = "support/bare.rs"]
+mod bare;
+
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use bare::Bare;
 use sensorhive::domain::*;
 use sensorhive::storage::*;
-use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
 
 /// Readings a batch, as a source brings them.
 const BATCH: usize = 1_000;
 /// Batches a group, as they gather while the one before is committed.
 const GROUP: usize = 50;
-/// Rows a statement and a transaction of the bare inserts.
-const BARE_STATEMENT: usize = 5_000;
+/// Rows a transaction of the bare inserts.
 const BARE_TRANSACTION: usize = 2 * BATCH * GROUP;
 
 fn main() {
@@ -183,50 +185,4 @@ async fn store(path: &Path, series: u32) -> SqliteStore {
     };
     store.commit(&group).await.unwrap();
     store
-}
-
-/// A connection with the store's pragmas to a file with the store's tables.
-struct Bare {
-    connection: SqliteConnection,
-}
-
-impl Bare {
-    async fn new(path: &Path) -> Self {
-        SqliteStore::open(&SqliteSettings::new(path))
-            .await
-            .unwrap()
-            .close()
-            .await;
-        let url = format!("sqlite://{}", path.display());
-        let mut connection = SqliteConnection::connect(&url).await.unwrap();
-        for pragma in [
-            "PRAGMA journal_mode = WAL",
-            "PRAGMA synchronous = FULL",
-            "PRAGMA cache_size = -65536",
-            "PRAGMA wal_autocheckpoint = 16384",
-            "PRAGMA journal_size_limit = 67108864",
-        ] {
-            sqlx::query(pragma).execute(&mut connection).await.unwrap();
-        }
-        Self { connection }
-    }
-
-    async fn insert(&mut self, rows: &[(Seq, Reading)]) {
-        let mut transaction = self.connection.begin().await.unwrap();
-        for chunk in rows.chunks(BARE_STATEMENT) {
-            let values = vec!["(?,?,?,?,?)"; chunk.len()].join(",");
-            let text = format!("INSERT INTO readings (series_id, time, value, seq, flags) VALUES {values}");
-            let mut query = sqlx::query(AssertSqlSafe(text));
-            for (seq, reading) in chunk {
-                query = query
-                    .bind(i64::from(reading.series.0))
-                    .bind(reading.time.0)
-                    .bind(reading.value)
-                    .bind(seq.0 as i64)
-                    .bind(i64::from(reading.flags.0));
-            }
-            query.execute(&mut *transaction).await.unwrap();
-        }
-        transaction.commit().await.unwrap();
-    }
 }
