@@ -1,8 +1,8 @@
 //! Readings that passed a sensor by while it was catching up.
 //!
-//! Invariants: what is held is everything after `lost`: the last batch before holding began, or the last of which something
-//! was dropped for want of room. So a catch-up that has read the store up to `lost` or further may use it, and any other,
-//! an outdated one among them, must read again.
+//! Invariants: what is held is everything after `lost`, the last batch of which something was dropped for want of room, or
+//! else after `since`, the last batch before holding began. A catch-up that has read the store up to `since` or further may be
+//! used: together with what is held, or without it, as one step of several. Any other is outdated.
 
 use smallvec::SmallVec;
 
@@ -12,6 +12,7 @@ use crate::domain::{BatchNumber, BatchTime, Reading};
 pub struct Held {
     limit: usize,
     readings: Vec<HeldReading>,
+    since: Option<BatchNumber>,
     lost: Option<BatchNumber>,
 }
 
@@ -22,11 +23,23 @@ pub struct HeldReading {
     pub reading: Reading,
 }
 
+/// What there is to add to what was read from the store.
+#[derive(Debug, PartialEq)]
+pub enum After {
+    /// Everything that came since.
+    Whole(SmallVec<[HeldReading; 4]>),
+    /// Some of it is lost, and must be read from the store after this.
+    Lost,
+    /// The store was read before holding began.
+    Outdated,
+}
+
 impl Held {
     pub fn new(limit: usize) -> Self {
         Self {
             limit,
             readings: Vec::new(),
+            since: None,
             lost: None,
         }
     }
@@ -47,21 +60,20 @@ impl Held {
     /// Begins anew with whatever comes after `last`.
     pub fn begin_after(&mut self, last: Option<BatchNumber>) {
         self.readings = Vec::new();
-        self.lost = last;
+        self.since = last;
+        self.lost = None;
     }
 
-    /// What came after the store was read up to `as_of`; `None` if some of that is lost.
-    pub fn after(&self, as_of: Option<BatchNumber>) -> Option<SmallVec<[HeldReading; 4]>> {
-        if self.lost > as_of {
-            return None;
+    /// What came after the store was read up to `as_of`.
+    pub fn after(&self, as_of: Option<BatchNumber>) -> After {
+        if self.since > as_of {
+            return After::Outdated;
         }
-        Some(
-            self.readings
-                .iter()
-                .filter(|held| Some(held.batch) > as_of)
-                .copied()
-                .collect(),
-        )
+        if self.lost > as_of {
+            return After::Lost;
+        }
+        let later = self.readings.iter().filter(|held| Some(held.batch) > as_of);
+        After::Whole(later.copied().collect())
     }
 }
 
@@ -85,9 +97,11 @@ mod tests {
         }
     }
 
-    fn batches(held: &Held, as_of: Option<u64>) -> Option<Vec<u64>> {
-        let after = held.after(as_of.map(BatchNumber))?;
-        Some(after.iter().map(|held| held.batch.0).collect())
+    fn batches(held: &Held, as_of: Option<u64>) -> Result<Vec<u64>, After> {
+        match held.after(as_of.map(BatchNumber)) {
+            After::Whole(held) => Ok(held.iter().map(|held| held.batch.0).collect()),
+            other => Err(other),
+        }
     }
 
     #[test]
@@ -96,9 +110,9 @@ mod tests {
         for batch in 1..=3 {
             held.push(BatchNumber(batch), AT, &[reading(0)]);
         }
-        assert_eq!(batches(&held, None), Some(vec![1, 2, 3]));
-        assert_eq!(batches(&held, Some(2)), Some(vec![3]));
-        assert_eq!(batches(&held, Some(3)), Some(vec![]));
+        assert_eq!(batches(&held, None), Ok(vec![1, 2, 3]));
+        assert_eq!(batches(&held, Some(2)), Ok(vec![3]));
+        assert_eq!(batches(&held, Some(3)), Ok(vec![]));
     }
 
     #[test]
@@ -107,11 +121,11 @@ mod tests {
         held.push(BatchNumber(1), AT, &[reading(0), reading(1)]);
         held.push(BatchNumber(2), AT, &[reading(0)]);
         held.push(BatchNumber(3), AT, &[reading(0)]);
-        assert_eq!(batches(&held, None), None);
-        assert_eq!(batches(&held, Some(1)), None);
-        assert_eq!(batches(&held, Some(2)), Some(vec![3]));
+        assert_eq!(batches(&held, None), Err(After::Lost));
+        assert_eq!(batches(&held, Some(1)), Err(After::Lost));
+        assert_eq!(batches(&held, Some(2)), Ok(vec![3]));
         held.begin_after(None);
-        assert_eq!(batches(&held, None), Some(vec![]));
+        assert_eq!(batches(&held, None), Ok(vec![]));
     }
 
     #[test]
@@ -119,8 +133,9 @@ mod tests {
         let mut held = Held::new(10);
         held.begin_after(Some(BatchNumber(5)));
         held.push(BatchNumber(6), AT, &[reading(0)]);
-        assert_eq!(batches(&held, Some(4)), None);
-        assert_eq!(batches(&held, Some(5)), Some(vec![6]));
+        assert_eq!(batches(&held, Some(4)), Err(After::Outdated));
+        assert_eq!(batches(&held, None), Err(After::Outdated));
+        assert_eq!(batches(&held, Some(5)), Ok(vec![6]));
     }
 
     #[test]
@@ -128,7 +143,19 @@ mod tests {
         let mut held = Held::new(1);
         held.push(BatchNumber(1), AT, &[reading(0), reading(1)]);
         held.push(BatchNumber(1), AT, &[reading(2)]);
-        assert_eq!(batches(&held, None), None);
-        assert_eq!(batches(&held, Some(1)), Some(vec![]));
+        assert_eq!(batches(&held, None), Err(After::Lost));
+        assert_eq!(batches(&held, Some(1)), Ok(vec![]));
+    }
+
+    #[test]
+    fn what_overflowed_does_not_outdate_a_catch_up_from_before() {
+        let mut held = Held::new(1);
+        held.begin_after(Some(BatchNumber(5)));
+        held.push(BatchNumber(6), AT, &[reading(0), reading(1)]);
+        assert_eq!(batches(&held, Some(4)), Err(After::Outdated));
+        assert_eq!(batches(&held, Some(5)), Err(After::Lost));
+        assert_eq!(batches(&held, Some(6)), Ok(vec![]));
+        held.begin_after(Some(BatchNumber(5)));
+        assert_eq!(batches(&held, Some(5)), Ok(vec![]));
     }
 }

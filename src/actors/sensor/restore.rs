@@ -7,10 +7,15 @@
 //! - What was processed before is only seen again; what it led to is stored already. What was stored unprocessed leaves its
 //!   windows and anomalies in this batch, together with a snapshot.
 //! - A reading that panics here is poison: flagged, put into dead letters, remembered as heard and never processed. The replay
-//!   begins anew without it. However many there are, one replay counts as one crash.
+//!   begins anew without it. However many there are, one step counts as one crash; past [`POISON_A_STEP`] the step ends.
+//! - A step that does not reach the present leaves an incomplete snapshot. The next one must have read that, or it would
+//!   find the same poison again.
 
 use std::time::Instant;
 
+use smallvec::SmallVec;
+
+use super::held::After;
 use super::{Comeback, SensorActor};
 use crate::actors::part::Part;
 use crate::actors::shard::env::Mode;
@@ -20,6 +25,9 @@ use crate::domain::{
     BatchNumber, BatchTime, DeadLetter, Flags, LedgerDelta, Reading, RejectReason, Seq, SourceName,
 };
 use crate::storage::{SliceOutcome, StoredReading, StoredSensor};
+
+/// Poison found in one step. Each costs a replay from the beginning of the step, which keeps the thread from the neighbors.
+const POISON_A_STEP: usize = 8;
 
 /// What a replay made of the stored readings.
 struct Replayed {
@@ -46,12 +54,13 @@ impl SensorActor {
         outcome: &mut SliceOutcome,
     ) {
         let train = part.train();
-        let Some(held) = self.held.after(as_of) else {
-            self.ask();
-            return;
+        let (held, mut more) = match self.held.after(as_of) {
+            After::Outdated => return self.ask(),
+            After::Whole(held) if !stored.more => (held, false),
+            // What is held comes after what did not fit into this step.
+            After::Whole(_) | After::Lost => (SmallVec::new(), true),
         };
-        // Held readings come after those that did not fit into this step.
-        let held = held.iter().filter(|_| !stored.more).map(|held| StoredReading {
+        let held = held.iter().map(|held| StoredReading {
             seq: Seq::new(held.batch, held.reading.index),
             at: held.at,
             reading: Reading {
@@ -59,17 +68,23 @@ impl SensorActor {
                 ..held.reading
             },
         });
-        let readings: Vec<StoredReading> = stored.tail.iter().copied().chain(held).collect();
-        let mut poison = Vec::new();
+        let mut readings: Vec<StoredReading> = stored.tail.iter().copied().chain(held).collect();
+        let mut poison: Vec<(usize, Crash)> = Vec::new();
         let replayed = loop {
             let mut cursor = None;
             match contain(|| self.replay(stored, &readings, &poison, &mut cursor)) {
                 Ok(Ok(replayed)) => break replayed,
                 Ok(Err(error)) => return self.rebuild(&error),
                 Err(crash) => match cursor {
-                    Some(index) => poison.push((index, crash)),
-                    None => {
-                        // Not the fault of a reading: the snapshot itself, or what is due before the first.
+                    Some(index) if poison.iter().all(|(known, _)| *known != index) => {
+                        poison.push((index, crash));
+                        if poison.len() == POISON_A_STEP && index + 1 < readings.len() {
+                            readings.truncate(index + 1);
+                            more = true;
+                        }
+                    }
+                    _ => {
+                        // Not the fault of a reading: the snapshot itself, or what is due before one.
                         self.handle.report_crash(crash);
                         return self.ask();
                     }
@@ -81,9 +96,11 @@ impl SensorActor {
         outcome.windows = replayed.effects.windows;
         outcome.recompute = replayed.effects.recompute;
         outcome.anomalies = replayed.effects.anomalies;
-        if stored.more {
-            let reached = readings.last().map_or(Seq::default(), |last| last.seq);
-            outcome.snapshots.push(self.snapshot(reached, train.at, false));
+        if more {
+            if let Some(last) = readings.last() {
+                outcome.snapshots.push(self.snapshot(last.seq, train.at, false));
+            }
+            self.held.begin_after(Some(train.number));
             return self.ask();
         }
         self.run(train.at, train.number, replayed.readings, outcome);
