@@ -5,7 +5,10 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::support::{Answer, App, http_settings};
+use crate::support::{Answer, App, http_settings, until};
+
+/// A field whose name is too long to be quoted.
+const LONG: &str = "(long)";
 
 const HOSTILE_IDS: [&str; 9] = [
     "a/b",
@@ -110,7 +113,13 @@ async fn hostile_payloads_are_refused_by_item_field_and_reason() {
         ("nothing", Vec::new(), 400, "payload"),
         ("half", b"{\"sensor_id\":\"s\"".to_vec(), 400, "sensor_id"),
         ("nested arrays", nested("["), 400, "payload"),
-        ("nested objects", nested("{\"a\":"), 400, "payload"),
+        ("nested objects", nested("{\"a\":"), 400, "a"),
+        (
+            "a megabyte of a name",
+            format!(r#"{{"sensor_id":"s","{}":1}}"#, "é".repeat(500_000)).into_bytes(),
+            422,
+            LONG,
+        ),
         ("100,000 items", many(100_000), 413, "payload"),
         ("empty id", id("\"\""), 422, "sensor_id"),
         ("no id", id("null"), 422, "sensor_id"),
@@ -139,7 +148,15 @@ async fn hostile_payloads_are_refused_by_item_field_and_reason() {
             "{what}: {}",
             answer.text
         );
-        assert_eq!(error["field"], field, "{what}: {}", answer.text);
+        if field == LONG {
+            assert!(
+                error["field"].as_str().unwrap().starts_with("éé"),
+                "{what}: {}",
+                answer.text
+            );
+        } else {
+            assert_eq!(error["field"], field, "{what}: {}", answer.text);
+        }
         assert!(answer.text.len() < 4096, "{what}: the answer quotes too much");
     }
     assert_eq!(app.get("/api/ledger").await.body["total"]["balances"], true);
@@ -172,6 +189,31 @@ async fn who_is_slow_is_not_waited_for() {
         answer.contains("/problems/timed-out") && answer.contains("nosniff"),
         "{answer}"
     );
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn all_bodies_together_have_bounded_room() {
+    let mut settings = http_settings("127.0.0.1:0");
+    settings.max_body = 1_000;
+    let app = App::spawn_with(settings).await;
+    let body = r#"{"sensor_id":"s","metric":"m","value":1,"timestamp":"2024-10-31T00:00:00Z"}"#;
+    let head = "POST /api/ingest HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n";
+    let mut half_sent = Vec::new();
+    // One more each time: whichever of them met another request there was refused itself.
+    let busy = until(async || {
+        let mut stream = TcpStream::connect(app.address).await.unwrap();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.write_all(&[b' '; 999]).await.unwrap();
+        half_sent.push(stream);
+        let answer = app.post("/api/ingest", body).await;
+        (answer.status == 429).then_some(answer)
+    })
+    .await;
+    busy.problem(429, "busy");
+    assert_eq!(busy.header("retry-after"), "1");
+    drop(half_sent);
+    until(async || (app.post("/api/ingest", body).await.status == 200).then_some(())).await;
     app.stop().await;
 }
 

@@ -14,6 +14,9 @@ use crate::domain::{
 };
 use crate::storage::SliceOutcome;
 
+/// How much of the name of a field is quoted, in bytes: it may be as long as a payload.
+const MAX_QUOTED: usize = 256;
+
 pub struct DraftBatch<'i> {
     intake: &'i Intake,
     /// Stands in for a time that the device did not send.
@@ -117,12 +120,16 @@ impl<'i> DraftBatch<'i> {
     fn reject(
         &mut self,
         item: u32,
-        field: String,
+        mut field: String,
         kind: RejectReason,
         reason: String,
         sensor: Option<&str>,
         payload: Vec<u8>,
     ) {
+        if field.len() > MAX_QUOTED {
+            field.truncate(field.floor_char_boundary(MAX_QUOTED));
+            field.push('…');
+        }
         let sensor = sensor.and_then(|id| self.intake.registry().sensor_key(id));
         match sensor {
             Some(sensor) => *self.rejected.entry(sensor).or_default() += 1,
