@@ -254,7 +254,7 @@ fn pipeline_settings() -> PipelineSettings {
             passivate_after: Duration::from_secs(600),
             held_readings: 1_000,
             load_readings: 10_000,
-            policy: Arc::new(policy.clone()),
+            policy: Arc::new(policy),
         },
         retention: Retention {
             readings: None,
