@@ -260,3 +260,101 @@ impl Drop for SliceGuard {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::{NUMBER, Station, cargo};
+    use super::super::permits::{Permits, Share};
+    use super::*;
+    use crate::domain::SensorKey;
+
+    fn outcome(sensor: u32, received: u64) -> SliceOutcome {
+        let ledger = LedgerDelta {
+            received,
+            ..Default::default()
+        };
+        SliceOutcome {
+            ledger: vec![(SensorKey(sensor), ledger)],
+            ..Default::default()
+        }
+    }
+
+    fn sensors(arrived: &Arrived) -> Vec<u32> {
+        let outcomes = arrived.batch.outcomes.iter();
+        outcomes.map(|outcome| outcome.ledger[0].0.0).collect()
+    }
+
+    #[test]
+    fn it_arrives_with_the_last_slice_and_what_was_refused_at_the_edge() {
+        let station = Arc::new(Station::default());
+        let (acknowledgement, mut delivery) = Acknowledgement::new();
+        let mut cargo = cargo(6, acknowledgement);
+        cargo.refused = outcome(9, 1);
+        cargo.source_ledger.received = 2;
+        let mut guards = Train::depart(NUMBER, cargo, 2, station.clone());
+        assert_eq!(guards[1].train().number, NUMBER.number);
+        guards.pop().unwrap().answer(outcome(2, 1));
+        assert!(station.take().is_empty());
+        guards.pop().unwrap().answer(outcome(1, 2));
+        let arrived = station.complete();
+        assert_eq!(sensors(&arrived), [2, 1, 9]);
+        assert_eq!((arrived.epoch, arrived.ordinal), (3, 7));
+        assert_eq!(
+            (arrived.batch.number, arrived.batch.at),
+            (NUMBER.number, NUMBER.at)
+        );
+        assert_eq!((arrived.accounted(), arrived.received), (6, 6));
+        assert!(delivery.try_recv().is_err(), "nothing is said before the commit");
+        arrived.ticket.acknowledgement.stored(Receipt {
+            stored: 4,
+            ..Default::default()
+        });
+        assert!(matches!(delivery.try_recv(), Ok(Delivery::Stored(receipt)) if receipt.stored == 4));
+    }
+
+    #[test]
+    fn without_slices_it_arrives_at_once() {
+        let station = Arc::new(Station::default());
+        assert!(Train::depart(NUMBER, cargo(0, Acknowledgement::nobody()), 0, station.clone()).is_empty());
+        assert_eq!(station.complete().batch.outcomes.len(), 1);
+    }
+
+    #[test]
+    fn one_lost_slice_breaks_it_when_the_others_are_in() {
+        let station = Arc::new(Station::default());
+        for lost_first in [true, false] {
+            let (acknowledgement, mut delivery) = Acknowledgement::new();
+            let mut guards = Train::depart(NUMBER, cargo(1, acknowledgement), 2, station.clone());
+            let (lost, other) = (guards.pop().unwrap(), guards.pop().unwrap());
+            if lost_first {
+                drop(lost);
+                assert!(station.take().is_empty());
+                other.answer(outcome(1, 1));
+            } else {
+                other.answer(outcome(1, 1));
+                assert!(station.take().is_empty());
+                drop(lost);
+            }
+            assert_eq!(station.broken(), [(3, 7)]);
+            assert!(matches!(delivery.try_recv(), Ok(Delivery::Undelivered)));
+        }
+    }
+
+    #[test]
+    fn a_ticket_that_is_dropped_undelivers_and_gives_its_room_back() {
+        let permits = Permits::new(Share {
+            readings: 5,
+            bytes: 5,
+        });
+        let (acknowledgement, mut delivery) = Acknowledgement::new();
+        let ticket = Ticket {
+            acknowledgement,
+            permit: permits.try_acquire(5, 5).ok(),
+            departed: Instant::now(),
+        };
+        assert_eq!(permits.available(), 0);
+        drop(ticket);
+        assert_eq!(permits.available(), 5);
+        assert!(matches!(delivery.try_recv(), Ok(Delivery::Undelivered)));
+    }
+}

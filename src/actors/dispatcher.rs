@@ -4,7 +4,7 @@
 //! - Under one lock a batch gets its ordinal (dense within the epoch), its number (from the database's blocks, growing for
 //!   ever) and its time, and its slices enter the queues. So every shard sees batches in the order in which they commit.
 //! - Time never goes backwards from batch to batch. The active clock goes on only while ticks come regularly and nothing holds
-//!   the pipeline.
+//!   the pipeline, also while the wall clock, having been set back, has to come up with the last batch's time.
 //! - A rewind begins a new epoch in the same way: in each queue, what comes behind it belongs to the new epoch.
 //!
 //! How it fails: without numbers left (the database has been away for half a million batches, which the permits rule out) a
@@ -20,7 +20,7 @@ use super::batch::{Acknowledgement, Arrival, Cargo, Number, SliceGuard, Terminus
 use super::registry::Registry;
 use crate::clock::Clock;
 use crate::domain::{
-    ActiveTime, BatchNumber, BatchTime, LedgerDelta, Micros, Reading, SensorKey, SourceName,
+    ActiveTime, BatchNumber, BatchTime, LedgerDelta, Micros, Reading, SensorKey, SourceName, Timestamp,
 };
 use crate::storage::SliceOutcome;
 
@@ -77,6 +77,8 @@ struct Order {
     block: std::ops::Range<u64>,
     next_block: Option<std::ops::Range<u64>>,
     at: BatchTime,
+    /// What the clock last said; before `at.now` if it was set back.
+    clock: Timestamp,
 }
 
 impl<W> Dispatcher<W> {
@@ -101,6 +103,7 @@ impl<W> Dispatcher<W> {
                 block: first.0..first.0 + NUMBER_BLOCK,
                 next_block: None,
                 at,
+                clock: at.now,
             }),
             rails: OnceLock::new(),
             held: AtomicBool::new(false),
@@ -254,11 +257,12 @@ impl<W> Dispatcher<W> {
     }
 
     fn advance(&self, order: &mut Order) -> BatchTime {
-        let now = self.clock.now().max(order.at.now);
+        let clock = self.clock.now();
         if !self.held() {
-            order.at.active = order.at.active + now.since(order.at.now).min(LONGEST_TICK);
+            order.at.active = order.at.active + clock.since(order.clock).clamp(0, LONGEST_TICK);
         }
-        order.at.now = now;
+        order.clock = clock;
+        order.at.now = order.at.now.max(clock);
         order.at
     }
 
@@ -291,3 +295,6 @@ impl<W> std::fmt::Debug for Dispatcher<W> {
         f.debug_struct("Dispatcher").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,6 +2,8 @@
 
 pub mod batch;
 pub mod dispatcher;
+#[cfg(test)]
+mod fixture;
 pub mod ingest;
 pub mod journal;
 pub mod latest;

@@ -220,3 +220,167 @@ impl Collector {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::batch::Arrived;
+    use super::super::fixture::{self, Station, reading, slice};
+    use super::super::supervision::{contain, install_panic_hook};
+    use super::*;
+
+    const SENSOR: SensorKey = SensorKey(1);
+
+    struct Bench {
+        station: Arc<Station>,
+        collector: Arc<Collector>,
+    }
+
+    impl Bench {
+        fn new(expected: usize) -> Self {
+            let station = Arc::new(Station::default());
+            let collector = Collector::new(slice(&station), expected, fixture::registry(1));
+            Self { station, collector }
+        }
+
+        fn part(&self, readings: std::ops::Range<u32>) -> Part {
+            Part::new(&self.collector, SENSOR, readings.map(reading).collect())
+        }
+
+        fn arrive(self) -> Arrived {
+            drop(self.collector);
+            self.station.complete()
+        }
+    }
+
+    /// Index, and whether it is marked as unprocessed, of every row.
+    fn rows(arrived: &Arrived) -> Vec<(u32, bool)> {
+        let rows = arrived.batch.outcomes[0].rows.iter();
+        rows.map(|row| (row.reading.index, row.reading.flags.has(Flags::UNPROCESSED)))
+            .collect()
+    }
+
+    fn ledger(arrived: &Arrived) -> LedgerDelta {
+        let mut sum = LedgerDelta::default();
+        for (sensor, delta) in &arrived.batch.outcomes[0].ledger {
+            assert_eq!(*sensor, SENSOR);
+            sum += *delta;
+        }
+        sum
+    }
+
+    #[test]
+    fn a_slice_is_answered_when_its_last_part_is() {
+        let bench = Bench::new(3);
+        let (first, second) = (bench.part(0..2), bench.part(2..3));
+        assert_eq!((first.sensor(), first.readings().len()), (SENSOR, 2));
+        assert_eq!(first.train().number, fixture::NUMBER.number);
+        let mut outcome = SliceOutcome {
+            rows: vec![Row {
+                sensor: SENSOR,
+                reading: reading(0),
+            }],
+            poison: vec![(reading(9).series, reading(9).time)],
+            ..Default::default()
+        };
+        let duplicate = LedgerDelta {
+            duplicate: 1,
+            ..Default::default()
+        };
+        first.finish(&mut outcome, duplicate);
+        assert!(
+            outcome.rows.is_empty() && outcome.poison.is_empty(),
+            "it is emptied"
+        );
+        assert!(bench.station.take().is_empty());
+        second.pass_through();
+        let arrived = bench.arrive();
+        assert_eq!(rows(&arrived), [(0, false), (2, true)]);
+        assert_eq!(arrived.batch.outcomes[0].poison.len(), 1);
+        assert_eq!((ledger(&arrived).received, ledger(&arrived).duplicate), (3, 1));
+    }
+
+    #[test]
+    fn a_part_without_readings_leaves_nothing_in_the_ledger() {
+        let bench = Bench::new(0);
+        bench
+            .part(0..0)
+            .finish(&mut SliceOutcome::default(), LedgerDelta::default());
+        assert!(bench.arrive().batch.outcomes[0].ledger.is_empty());
+    }
+
+    #[test]
+    fn a_reading_in_no_part_breaks_the_slice() {
+        let bench = Bench::new(3);
+        bench.part(0..2).pass_through();
+        drop(bench.collector);
+        assert_eq!(bench.station.broken().len(), 1);
+    }
+
+    #[test]
+    fn dropped_without_a_panic_everything_passes_through() {
+        let bench = Bench::new(2);
+        let mut part = bench.part(0..2);
+        part.take_up(1);
+        drop(part);
+        let arrived = bench.arrive();
+        assert_eq!(rows(&arrived), [(0, true), (1, true)]);
+        assert!(arrived.batch.outcomes[0].dead_letters.is_empty());
+        assert_eq!(ledger(&arrived).rejected, 0);
+    }
+
+    #[test]
+    fn in_a_panic_the_reading_in_hand_is_taken_out_and_the_others_pass() {
+        install_panic_hook();
+        let bench = Bench::new(3);
+        let mut part = bench.part(0..3);
+        let crash = contain(move || {
+            assert_eq!(part.take_up(0), reading(0));
+            assert_eq!(part.take_up(1), reading(1));
+            panic!("boom");
+        });
+        assert!(crash.is_err());
+        let arrived = bench.arrive();
+        assert_eq!(rows(&arrived), [(0, true), (2, true)]);
+        assert_eq!((ledger(&arrived).received, ledger(&arrived).rejected), (3, 1));
+        let outcome = &arrived.batch.outcomes[0];
+        let letter = &outcome.dead_letters[0];
+        assert_eq!(
+            (letter.reason, letter.sensor),
+            (RejectReason::Panic, Some(SENSOR))
+        );
+        assert!(letter.detail.contains("boom"), "{}", letter.detail);
+        let payload: serde_json::Value = serde_json::from_slice(&letter.payload).unwrap();
+        assert_eq!(
+            (&payload["sensor_id"], &payload["value"]),
+            (&"s".into(), &1.0.into())
+        );
+        assert_eq!((outcome.refused.len(), outcome.refused[0].index), (1, 1));
+    }
+
+    #[test]
+    fn a_panic_after_the_last_reading_is_the_fault_of_none() {
+        let bench = Bench::new(1);
+        let mut part = bench.part(0..1);
+        let crash = contain(move || {
+            part.take_up(0);
+            part.put_down();
+            panic!("boom");
+        });
+        assert!(crash.is_err());
+        let arrived = bench.arrive();
+        assert_eq!((rows(&arrived), ledger(&arrived).rejected), (vec![(0, true)], 0));
+    }
+
+    #[test]
+    fn passing_through_keeps_what_the_device_said_of_a_value() {
+        let bench = Bench::new(1);
+        let uncertain = Reading {
+            flags: Flags::UNCERTAIN,
+            ..reading(0)
+        };
+        Part::new(&bench.collector, SENSOR, [uncertain].into_iter().collect()).pass_through();
+        let row = bench.arrive().batch.outcomes[0].rows[0];
+        assert_eq!(row.reading.flags, Flags::UNCERTAIN.with(Flags::UNPROCESSED));
+        assert_eq!(row.sensor, SENSOR);
+    }
+}

@@ -358,6 +358,15 @@ impl Registry {
         Some(self.names.read().sensors.get(&key)?.id.clone())
     }
 
+    /// Whether a batch with the sensor's definition has committed.
+    pub fn is_saved(&self, key: SensorKey) -> bool {
+        self.names
+            .read()
+            .sensors
+            .get(&key)
+            .is_some_and(|sensor| sensor.saved)
+    }
+
     pub fn shard_of_key(&self, key: SensorKey) -> Option<u16> {
         Some(self.names.read().sensors.get(&key)?.shard)
     }

@@ -29,6 +29,10 @@ pub struct Outcome {
     pub revised: u64,
     pub late: u64,
     pub lost: u64,
+    pub orphans: u64,
+    pub unreadable: u64,
+    pub quarantines: u64,
+    pub starts: u64,
 }
 
 const EVER: Page = Page {
@@ -38,18 +42,20 @@ const EVER: Page = Page {
     newest_first: false,
 };
 
-pub async fn check(pipeline: &Pipeline, store: &dyn Store, sources: &[Source], seed: u64) -> Outcome {
+pub async fn check(pipeline: &Pipeline, sources: &[Source<'_>], seed: u64) -> Outcome {
+    let store = pipeline.store.as_ref();
     pipeline.settle().await;
     let sensors = running(pipeline, seed).await;
     let letters = store.dead_letters(None, 100_000).await.unwrap();
+    let restarts = store.restarts(None, 100_000).await.unwrap();
     let mut told = Told::new();
     for source in sources {
         told.extend(&source.told);
     }
     let mut outcome = Outcome {
         undelivered: sources.iter().map(|source| source.undelivered).sum(),
-        rewinds: pipeline.metrics.rewinds(),
-        restarts: store.restarts(None, 100_000).await.unwrap().len() as u64,
+        restarts: restarts.len() as u64,
+        quarantines: restarts.iter().filter(|row| row.reason == "quarantine").count() as u64,
         ..Outcome::default()
     };
     for (number, key, series) in &sensors {
@@ -77,7 +83,6 @@ async fn running(pipeline: &Pipeline, seed: u64) -> Vec<(u32, SensorKey, SeriesI
         let Some(info) = pipeline.rails.registry().sensor_named(&format!("s{number}")) else {
             continue;
         };
-        world::command_sensor(pipeline, info.shard, info.key, Command::Resume).await;
         inspect_when(pipeline, info.key, seed, |seen| {
             seen.mode == Mode::Running
                 && seen
@@ -113,9 +118,13 @@ async fn inspect_when(
     for _ in 0..2_000 {
         if let Ok(Some(sensor)) = pipeline.shards[usize::from(shard)].send(Find(key)).await
             && let Ok(seen) = sensor.send(Inspect).await
-            && wanted(&seen)
         {
-            return seen;
+            if wanted(&seen) {
+                return seen;
+            }
+            if matches!(seen.mode, Mode::Paused | Mode::Quarantined) {
+                world::command_sensor(pipeline, shard, key, Command::Resume).await;
+            }
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
@@ -283,6 +292,10 @@ impl Sum {
         sum.revised += outcome.revised;
         sum.late += outcome.late;
         sum.lost += outcome.lost;
+        sum.orphans += outcome.orphans;
+        sum.unreadable += outcome.unreadable;
+        sum.quarantines += outcome.quarantines;
+        sum.starts += outcome.starts;
     }
 
     /// A schedule in which nothing went wrong proves nothing.
@@ -299,6 +312,10 @@ impl Sum {
                 sum.revised,
                 sum.late,
                 sum.lost,
+                sum.orphans,
+                sum.unreadable,
+                sum.quarantines,
+                sum.starts - schedules,
             ];
             assert!(
                 counts.iter().all(|count| *count > 0),
@@ -314,7 +331,7 @@ impl fmt::Display for Sum {
         write!(
             f,
             "{} stored, {} duplicates, {} conflicts, {} poison, {} late, {} windows ({} revised), {} batches undelivered, {} \
-             answers lost, {} rewinds, {} restarts",
+             answers lost, {} commits on their own, {} unreadable snapshots, {} quarantines, {} rewinds, {} restarts, {} starts",
             sum.stored,
             sum.duplicate,
             sum.conflict,
@@ -324,8 +341,12 @@ impl fmt::Display for Sum {
             sum.revised,
             sum.undelivered,
             sum.lost,
+            sum.orphans,
+            sum.unreadable,
+            sum.quarantines,
             sum.rewinds,
-            sum.restarts
+            sum.restarts,
+            sum.starts
         )
     }
 }

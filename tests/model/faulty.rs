@@ -1,4 +1,5 @@
-//! The real store, with faults on top: commits that fail before, that fail after, that are refused, that take their time.
+//! The real store, with faults on top: commits that fail before, that fail after, that are refused, that take their time, that
+//! land although nobody waits any more; reads that fail, and snapshots that nobody can read.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,6 +23,10 @@ pub struct Faults {
     pub lost_before: u32,
     pub refused: u32,
     pub slow: u32,
+    /// Goes on when the writer has turned away from it.
+    pub orphan: u32,
+    /// Of a thousand snapshots.
+    pub unreadable: u32,
     /// Of a thousand reads for a catch-up.
     pub failed_reads: u32,
 }
@@ -33,6 +38,8 @@ impl Faults {
         lost_before: 0,
         refused: 0,
         slow: 0,
+        orphan: 0,
+        unreadable: 0,
         failed_reads: 0,
     };
 }
@@ -46,23 +53,29 @@ pub struct Injected {
     pub lost_before: AtomicU64,
     pub refused: AtomicU64,
     pub failed_reads: AtomicU64,
+    pub orphans: AtomicU64,
+    pub unreadable: AtomicU64,
 }
 
 pub struct FaultyStore<S> {
-    inner: S,
-    faults: Mutex<Faults>,
-    rng: Mutex<ChaCha8Rng>,
-    pub injected: Arc<Injected>,
+    inner: Arc<S>,
+    shared: Arc<Shared>,
 }
 
-impl<S: Store> FaultyStore<S> {
-    pub fn new(inner: S, seed: u64) -> Self {
-        Self {
-            inner,
+/// What outlives a restart of the process.
+pub struct Shared {
+    faults: Mutex<Faults>,
+    rng: Mutex<ChaCha8Rng>,
+    pub injected: Injected,
+}
+
+impl Shared {
+    pub fn new(seed: u64) -> Arc<Self> {
+        Arc::new(Self {
             faults: Mutex::new(Faults::NONE),
             rng: Mutex::new(ChaCha8Rng::seed_from_u64(seed)),
-            injected: Arc::default(),
-        }
+            injected: Injected::default(),
+        })
     }
 
     pub fn set(&self, faults: Faults) {
@@ -74,12 +87,28 @@ impl<S: Store> FaultyStore<S> {
     }
 }
 
+impl<S: Store> FaultyStore<S> {
+    pub fn new(inner: S, shared: Arc<Shared>) -> Self {
+        Self {
+            inner: Arc::new(inner),
+            shared,
+        }
+    }
+}
+
 fn error(class: ErrorClass) -> StoreError {
     StoreError::new(class, "an injected fault", "as planned")
 }
 
+fn copy(group: &CommitGroup) -> CommitGroup {
+    CommitGroup {
+        instance: group.instance.clone(),
+        batches: group.batches.clone(),
+    }
+}
+
 #[async_trait]
-impl<S: Store> Store for FaultyStore<S> {
+impl<S: Store + 'static> Store for FaultyStore<S> {
     fn describe(&self) -> String {
         self.inner.describe()
     }
@@ -93,32 +122,40 @@ impl<S: Store> Store for FaultyStore<S> {
     }
 
     async fn commit(&self, group: &CommitGroup) -> Result<CommitReport, StoreError> {
-        self.injected.commits.fetch_add(1, Ordering::Relaxed);
-        let faults = *self.faults.lock();
-        if self.draw() < faults.slow {
+        self.shared.injected.commits.fetch_add(1, Ordering::Relaxed);
+        let faults = *self.shared.faults.lock();
+        if self.shared.draw() < faults.slow {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        let mut draw = self.draw();
+        let mut draw = self.shared.draw();
         let mut hit = |share: u32| {
             let hit = draw < share;
             draw = draw.saturating_sub(share).max(if hit { u32::MAX } else { 0 });
             hit
         };
         if hit(faults.transient) {
-            self.injected.transient.fetch_add(1, Ordering::Relaxed);
+            self.shared.injected.transient.fetch_add(1, Ordering::Relaxed);
             return Err(error(ErrorClass::Transient));
         }
         if hit(faults.lost_before) {
-            self.injected.lost_before.fetch_add(1, Ordering::Relaxed);
+            self.shared.injected.lost_before.fetch_add(1, Ordering::Relaxed);
             return Err(error(ErrorClass::Unknown));
         }
         if hit(faults.refused) {
-            self.injected.refused.fetch_add(1, Ordering::Relaxed);
+            self.shared.injected.refused.fetch_add(1, Ordering::Relaxed);
             return Err(error(ErrorClass::Refused));
         }
-        let report = self.inner.commit(group).await?;
+        let report = if hit(faults.orphan) {
+            let (inner, group) = (self.inner.clone(), copy(group));
+            let commit = tokio::spawn(async move { inner.commit(&group).await });
+            self.shared.injected.orphans.fetch_add(1, Ordering::Relaxed);
+            tokio::time::sleep(Duration::from_millis(3)).await;
+            commit.await.map_err(|_| error(ErrorClass::Unknown))??
+        } else {
+            self.inner.commit(group).await?
+        };
         if hit(faults.lost_after) {
-            self.injected.lost_after.fetch_add(1, Ordering::Relaxed);
+            self.shared.injected.lost_after.fetch_add(1, Ordering::Relaxed);
             return Err(error(ErrorClass::Unknown));
         }
         Ok(report)
@@ -145,11 +182,21 @@ impl<S: Store> Store for FaultyStore<S> {
     }
 
     async fn load_sensors(&self, sensors: &[SensorKey], max_readings: usize) -> Result<Loaded, StoreError> {
-        if self.draw() < self.faults.lock().failed_reads {
-            self.injected.failed_reads.fetch_add(1, Ordering::Relaxed);
+        if self.shared.draw() < self.shared.faults.lock().failed_reads {
+            self.shared.injected.failed_reads.fetch_add(1, Ordering::Relaxed);
             return Err(error(ErrorClass::Transient));
         }
-        self.inner.load_sensors(sensors, max_readings).await
+        let mut loaded = self.inner.load_sensors(sensors, max_readings).await?;
+        let unreadable = self.shared.faults.lock().unreadable;
+        for sensor in &mut loaded.sensors {
+            if let Some((_, bytes)) = &mut sensor.snapshot
+                && self.shared.draw() < unreadable
+            {
+                self.shared.injected.unreadable.fetch_add(1, Ordering::Relaxed);
+                bytes.truncate(bytes.len() / 2);
+            }
+        }
+        Ok(loaded)
     }
 
     async fn load_recent(&self, sensor: SensorKey, limit: usize) -> Result<Loaded, StoreError> {
@@ -166,7 +213,7 @@ impl<S: Store> Store for FaultyStore<S> {
 }
 
 #[async_trait]
-impl<S: Store> History for FaultyStore<S> {
+impl<S: Store + 'static> History for FaultyStore<S> {
     async fn readings(&self, series: SeriesId, page: &Page) -> Result<Vec<StoredPoint>, StoreError> {
         self.inner.readings(series, page).await
     }

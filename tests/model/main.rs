@@ -1,22 +1,22 @@
 //! The pipeline against a simple oracle: random schedules of sources, slices, panics, commit failures, lost answers to COMMIT,
-//! rewinds, restarts, pauses and passivations, on the real database. After each: nothing acknowledged is lost, nothing is
+//! rewinds, commands, quarantines, passivations, unreadable snapshots and ends without a drain, on the real database. After each: nothing acknowledged is lost, nothing is
 //! counted twice, every reading is accounted for, and the state of every sensor is what its stored readings make of it.
 //!
 //! `SENSORHIVE_MODEL_SEEDS=from..to` runs other schedules.
 
 #![cfg(feature = "faults")]
 
+mod answers;
 mod check;
 mod faulty;
 mod world;
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use faulty::{Faults, FaultyStore};
-use sensorhive::storage::sqlite::{SqliteSettings, SqliteStore, Synchronous};
-use world::{SOURCES, Source};
+use faulty::{Faults, Shared};
+use sensorhive::storage::sqlite::{SqliteSettings, Synchronous};
+use world::{SOURCES, Service, Source};
 
 /// What a schedule is made of.
 #[derive(Debug, Clone, Copy)]
@@ -27,6 +27,10 @@ struct Schedule {
     faults: Faults,
     operator: bool,
     passivate: bool,
+    /// Sensors have a small crash budget.
+    quarantine: bool,
+    /// The service ends now and then and begins again.
+    kill: bool,
 }
 
 impl Schedule {
@@ -52,6 +56,8 @@ impl Schedule {
                 refused: 40,
                 slow: 500,
                 failed_reads: 100,
+                orphan: 200,
+                unreadable: 50,
             },
         };
         Self {
@@ -61,6 +67,8 @@ impl Schedule {
             faults,
             operator: seed % 8 >= 2,
             passivate: seed % 3 == 1,
+            quarantine: seed % 5 == 3,
+            kill: seed % 5 >= 3,
         }
     }
 }
@@ -102,17 +110,14 @@ async fn run(schedule: Schedule) -> check::Outcome {
         query_timeout: Duration::from_secs(30),
         max_size: None,
     };
-    let store = Arc::new(FaultyStore::new(
-        SqliteStore::open(&settings).await.unwrap(),
-        schedule.seed,
-    ));
-    let pipeline = Arc::new(world::start(store.clone(), schedule.shards, schedule.passivate).await);
-    store.set(schedule.faults);
+    let shared = Shared::new(schedule.seed);
+    let service = Service::start(schedule, settings, shared.clone()).await;
+    shared.set(schedule.faults);
 
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let start = world::now() - 600_000 * world::MILLIS;
     let sources = (0..SOURCES).map(|number| {
-        let mut source = Source::new(number, world::intake(&pipeline, number), schedule.seed, start);
+        let mut source = Source::new(number, &service, schedule.seed, start);
         async move {
             for _ in 0..schedule.batches {
                 source.send().await;
@@ -127,20 +132,22 @@ async fn run(schedule: Schedule) -> check::Outcome {
     };
     let operator = async {
         if schedule.operator {
-            world::operate(&pipeline, schedule.seed, stopped).await;
+            world::operate(&service, stopped).await;
         }
     };
     let (sources, ()) = futures_util::future::join(work, operator).await;
 
-    store.set(Faults::NONE);
-    let outcome = check::check(&pipeline, store.as_ref(), &sources, schedule.seed).await;
+    shared.set(Faults::NONE);
+    let outcome = check::check(&service.pipeline(), &sources, schedule.seed).await;
+    let injected = &shared.injected;
     let outcome = check::Outcome {
-        lost: store.injected.lost_after.load(Ordering::Relaxed),
+        lost: injected.lost_after.load(Ordering::Relaxed),
+        orphans: injected.orphans.load(Ordering::Relaxed),
+        unreadable: injected.unreadable.load(Ordering::Relaxed),
+        rewinds: service.rewinds(),
+        starts: service.starts.get(),
         ..outcome
     };
-    Arc::into_inner(pipeline)
-        .expect("nobody else holds the pipeline")
-        .stop()
-        .await;
+    service.end().await;
     outcome
 }

@@ -1,6 +1,7 @@
 //! A small world: a few sensors, sources that keep sending until they are told that it is stored, and an operator who
-//! restarts whatever there is.
+//! restarts whatever there is, the service itself included.
 
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +23,11 @@ use sensorhive::decode::JsonMapping;
 use sensorhive::decode::range::TimeRange;
 use sensorhive::domain::{SeriesId, SourceName};
 use sensorhive::startup::pipeline::{Pipeline, PipelineSettings};
+use sensorhive::storage::sqlite::{SqliteSettings, SqliteStore};
 use sensorhive::storage::{InstanceId, Store};
+
+use super::Schedule;
+use super::faulty::{FaultyStore, Shared};
 
 pub const SENSORS: u32 = 5;
 pub const SOURCES: u32 = 3;
@@ -55,10 +60,10 @@ pub fn config() -> SeriesConfig {
     }
 }
 
-pub async fn start(store: Arc<dyn Store>, shards: u16, passivate: bool) -> Pipeline {
+async fn start(store: Arc<dyn Store>, schedule: Schedule) -> Pipeline {
     let policy = Policy {
         budget: CrashBudget {
-            crashes: 10_000,
+            crashes: if schedule.quarantine { 2 } else { 10_000 },
             within: Duration::from_secs(60),
         },
         backoff: Backoff {
@@ -71,7 +76,7 @@ pub async fn start(store: Arc<dyn Store>, shards: u16, passivate: bool) -> Pipel
     let settings = PipelineSettings {
         instance: InstanceId("model".into()),
         internal: SourceName::parse("internal").unwrap(),
-        shards,
+        shards: schedule.shards,
         limits: RegistryLimits {
             sensors: 1000,
             series_per_sensor: 10,
@@ -80,7 +85,7 @@ pub async fn start(store: Arc<dyn Store>, shards: u16, passivate: bool) -> Pipel
             snapshot_tail: 20,
             snapshot_interval: Duration::from_millis(200),
             snapshot_bytes_per_second: 1 << 20,
-            passivate_after: if passivate {
+            passivate_after: if schedule.passivate {
                 Duration::from_millis(300)
             } else {
                 Duration::from_secs(600)
@@ -105,14 +110,14 @@ pub async fn start(store: Arc<dyn Store>, shards: u16, passivate: bool) -> Pipel
         .unwrap()
 }
 
-pub fn intake(pipeline: &Pipeline, source: u32) -> Intake {
+fn intake(pipeline: &Pipeline, source: u32) -> Intake {
     let settings = IntakeSettings {
         share: Share {
-            readings: 200,
+            readings: 1_000,
             bytes: 1 << 20,
         },
         time_range: TimeRange::default(),
-        batch_readings: 100,
+        batch_readings: 1_000,
         mapping: JsonMapping::default(),
     };
     Intake::new(
@@ -122,13 +127,83 @@ pub fn intake(pipeline: &Pipeline, source: u32) -> Intake {
     )
 }
 
+/// The service and its database: it may end at any time and begin again.
+pub struct Service {
+    schedule: Schedule,
+    settings: SqliteSettings,
+    shared: Arc<Shared>,
+    pipeline: RefCell<Option<Arc<Pipeline>>>,
+    intakes: RefCell<Vec<Intake>>,
+    /// Of the pipelines before.
+    rewinds: Cell<u64>,
+    pub starts: Cell<u64>,
+}
+
+impl Service {
+    pub async fn start(schedule: Schedule, settings: SqliteSettings, shared: Arc<Shared>) -> Self {
+        let service = Self {
+            schedule,
+            settings,
+            shared,
+            pipeline: RefCell::default(),
+            intakes: RefCell::default(),
+            rewinds: Cell::new(0),
+            starts: Cell::new(0),
+        };
+        service.begin().await;
+        service
+    }
+
+    async fn begin(&self) {
+        let store = SqliteStore::open(&self.settings).await.unwrap();
+        let store = Arc::new(FaultyStore::new(store, self.shared.clone()));
+        let pipeline = Arc::new(start(store, self.schedule).await);
+        *self.intakes.borrow_mut() = (0..SOURCES).map(|number| intake(&pipeline, number)).collect();
+        *self.pipeline.borrow_mut() = Some(pipeline);
+        self.starts.set(self.starts.get() + 1);
+    }
+
+    pub fn pipeline(&self) -> Arc<Pipeline> {
+        self.pipeline
+            .borrow()
+            .clone()
+            .expect("nobody asks between two lives")
+    }
+
+    fn intake(&self, source: u32) -> Intake {
+        self.intakes.borrow()[source as usize].clone()
+    }
+
+    /// Ends without a drain. Nobody else may hold the pipeline.
+    pub async fn end(&self) {
+        let pipeline = self.pipeline.borrow_mut().take().expect("it has begun");
+        self.rewinds.set(self.rewinds());
+        let pipeline = Arc::into_inner(pipeline).expect("nobody else holds the pipeline");
+        pipeline.stop().await;
+    }
+
+    async fn restart(&self) {
+        self.end().await;
+        self.begin().await;
+    }
+
+    pub fn rewinds(&self) -> u64 {
+        let now = self
+            .pipeline
+            .borrow()
+            .as_ref()
+            .map_or(0, |pipeline| pipeline.metrics.rewinds());
+        self.rewinds.get() + now
+    }
+}
+
 /// What a source was told: for each (sensor, µs), the value that came first, and whether it was poison.
 pub type Told = BTreeMap<(u32, i64), f64>;
 
 /// A source of its own times: no two sources ever send the same time of the same sensor, so what must be stored is known.
-pub struct Source {
+pub struct Source<'s> {
     pub number: u32,
-    pub intake: Intake,
+    service: &'s Service,
     rng: ChaCha8Rng,
     start: i64,
     step: i64,
@@ -137,11 +212,11 @@ pub struct Source {
     pub undelivered: u64,
 }
 
-impl Source {
-    pub fn new(number: u32, intake: Intake, seed: u64, start: i64) -> Self {
+impl<'s> Source<'s> {
+    pub fn new(number: u32, service: &'s Service, seed: u64, start: i64) -> Self {
         Self {
             number,
-            intake,
+            service,
             rng: ChaCha8Rng::seed_from_u64(seed ^ (u64::from(number) << 32)),
             start,
             step: 0,
@@ -153,9 +228,15 @@ impl Source {
 
     /// One batch, sent until it is stored.
     pub async fn send(&mut self) {
-        let readings: Vec<(u32, i64, f64)> = (0..self.rng.random_range(1..12))
-            .map(|_| self.reading())
-            .collect();
+        let readings: Vec<(u32, i64, f64)> = if self.rng.random_ratio(1, 30) {
+            // More than one message can carry.
+            let sensor = self.rng.random_range(0..SENSORS);
+            (0..300).map(|_| self.next(sensor)).collect()
+        } else {
+            (0..self.rng.random_range(1..12))
+                .map(|_| self.reading())
+                .collect()
+        };
         let mut payload = String::from("[");
         for (sensor, time, value) in &readings {
             if payload.len() > 1 {
@@ -170,18 +251,13 @@ impl Source {
         }
         payload.push(']');
         loop {
-            let batch = self
-                .intake
-                .decode(payload.as_bytes(), self.intake.now(), String::new());
-            match self
-                .intake
-                .deliver(batch, payload.len(), Vec::new())
-                .await
-                .unwrap()
-            {
+            let intake = self.service.intake(self.number);
+            let batch = intake.decode(payload.as_bytes(), intake.now(), String::new());
+            match intake.deliver(batch, payload.len(), Vec::new()).await.unwrap() {
                 Delivery::Stored(_) => break,
                 Delivery::Undelivered => self.undelivered += 1,
             }
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
         self.received += readings.len() as u64;
         for (sensor, time, value) in readings {
@@ -205,6 +281,10 @@ impl Source {
             };
             return (*sensor, *time, value);
         }
+        self.next(sensor)
+    }
+
+    fn next(&mut self, sensor: u32) -> (u32, i64, f64) {
         self.step += 1;
         let back = match self.rng.random_range(0..10) {
             0 => self.rng.random_range(0..50),
@@ -222,10 +302,15 @@ impl Source {
 }
 
 /// Restarts and commands at random.
-pub async fn operate(pipeline: &Pipeline, seed: u64, until: tokio::sync::watch::Receiver<bool>) {
-    let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0xABCD);
+pub async fn operate(service: &Service, until: tokio::sync::watch::Receiver<bool>) {
+    let schedule = service.schedule;
+    let mut rng = ChaCha8Rng::seed_from_u64(schedule.seed ^ 0xABCD);
     while !*until.borrow() {
         tokio::time::sleep(Duration::from_millis(rng.random_range(1..15))).await;
+        if schedule.kill && rng.random_ratio(1, 20) {
+            service.restart().await;
+        }
+        let pipeline = service.pipeline();
         let path = match rng.random_range(0..20) {
             0 => Some("storage/writer".to_owned()),
             1 => Some(format!("shards/{}", rng.random_range(0..pipeline.shards.len()))),
@@ -242,19 +327,9 @@ pub async fn operate(pipeline: &Pipeline, seed: u64, until: tokio::sync::watch::
                 let Some(info) = pipeline.rails.registry().sensor_named(&id) else {
                     continue;
                 };
-                let command = *Command::ALL
-                    .iter()
-                    .filter(|command| **command != Command::Reset)
-                    .collect::<Vec<_>>()
-                    .choose(&mut rng)
-                    .unwrap();
-                command_sensor(pipeline, info.shard, info.key, *command).await;
+                let command = *Command::ALL.choose(&mut rng).unwrap();
+                command_sensor(&pipeline, info.shard, info.key, command).await;
             }
-        }
-    }
-    for id in 0..SENSORS {
-        if let Some(info) = pipeline.rails.registry().sensor_named(&format!("s{id}")) {
-            command_sensor(pipeline, info.shard, info.key, Command::Resume).await;
         }
     }
 }

@@ -13,7 +13,18 @@ use crate::storage::StoredSensor;
 /// Live readings.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct Observe(pub Part);
+pub struct Observe {
+    pub part: Part,
+    pub rest: Rest,
+}
+
+/// What the batch has for the sensor after this message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rest {
+    None,
+    /// More readings: a snapshot now would claim to know them.
+    Follows,
+}
 
 /// Something to do at this point of the order, with a part to answer.
 #[derive(Message)]
@@ -81,10 +92,10 @@ impl SensorActor {
 impl Handler<Observe> for SensorActor {
     type Result = ();
 
-    fn handle(&mut self, Observe(part): Observe, _ctx: &mut Context<Self>) {
+    fn handle(&mut self, Observe { part, rest }: Observe, _ctx: &mut Context<Self>) {
         self.took_message(&part);
         match self.card.mode.get() {
-            Mode::Running => self.observe(part),
+            Mode::Running => self.observe(part, rest),
             _ => self.pass_by(part),
         }
     }

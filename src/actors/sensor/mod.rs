@@ -20,7 +20,7 @@ use std::time::Instant;
 
 use actix::prelude::*;
 
-pub use messages::{Act, Inspect, Inspection, Observe, Rewound, SensorWork};
+pub use messages::{Act, Inspect, Inspection, Observe, Rest, Rewound, SensorWork};
 
 use self::held::Held;
 use super::part::Part;
@@ -51,6 +51,8 @@ pub struct SensorActor {
     snapshot_at: Timestamp,
     /// Begin with empty windows and detectors once caught up.
     reset_wanted: bool,
+    /// The batch that the last reset is in: a rewind takes it back, and it must be done again.
+    reset_in: Option<BatchNumber>,
     /// Since when it is on its way back, and why.
     coming_back: Option<(Instant, Comeback)>,
 }
@@ -91,12 +93,13 @@ impl SensorActor {
             tail: 0,
             snapshot_at,
             reset_wanted: false,
+            reset_in: None,
             coming_back: None,
         }
     }
 
     /// Live readings.
-    fn observe(&mut self, mut part: Part) {
+    fn observe(&mut self, mut part: Part, rest: Rest) {
         let at = part.train().at;
         self.card.heard.set(at.active);
         let env = self.env.clone();
@@ -131,7 +134,7 @@ impl SensorActor {
         scratch.settle();
         self.changed = true;
         self.tail += part.readings().len() as u32;
-        if self.snapshot_due(at) {
+        if rest == Rest::None && self.snapshot_due(at) {
             let snapshot = self.snapshot(part.train().number.end(), at, true);
             scratch.outcome.snapshots.push(snapshot);
         }
@@ -190,6 +193,7 @@ impl SensorActor {
         match self.card.mode.get() {
             Mode::Running => {
                 self.state.reset();
+                self.reset_in = Some(part.train().number);
                 self.schedule();
                 self.changed = true;
                 self.snapshot_into(part);
@@ -216,7 +220,10 @@ impl SensorActor {
         match self.card.mode.get() {
             Mode::Quarantined => self.handle.revive(by),
             Mode::Paused => {
+                // It may have been paused in quarantine.
+                self.handle.revive(by.clone());
                 self.held.begin_after(self.seen);
+                self.coming_back = None;
                 self.come_back(Comeback::Resume { by });
             }
             Mode::Running | Mode::CatchingUp | Mode::BackingOff | Mode::Passive => {}
@@ -225,6 +232,7 @@ impl SensorActor {
 
     fn rewound(&mut self, committed: Option<BatchNumber>) {
         self.seen = committed;
+        self.reset_wanted |= self.reset_in > committed;
         self.held.begin_after(committed);
         match self.card.mode.get() {
             Mode::Running | Mode::CatchingUp => {
@@ -308,11 +316,12 @@ impl Supervised for SensorActor {
         self.state = SensorState::new();
         self.coming_back
             .get_or_insert((Instant::now(), Comeback::Restart));
-        if self.card.mode.get() == Mode::Running {
-            self.held.begin_after(self.seen);
-        }
         match self.card.mode.get() {
-            Mode::Running | Mode::CatchingUp | Mode::Quarantined => self.card.mode.set(Mode::BackingOff),
+            Mode::Running | Mode::Quarantined => {
+                self.held.begin_after(self.seen);
+                self.card.mode.set(Mode::BackingOff);
+            }
+            Mode::CatchingUp => self.card.mode.set(Mode::BackingOff),
             Mode::BackingOff | Mode::Paused | Mode::Passive => {}
         }
     }

@@ -32,7 +32,7 @@ const POISON_A_STEP: usize = 8;
 /// What a replay made of the stored readings.
 struct Replayed {
     state: SensorState,
-    /// Of the readings that had not been processed.
+    /// Of the readings that had not been processed, or not in this way.
     effects: Effects,
     readings: usize,
 }
@@ -72,7 +72,8 @@ impl SensorActor {
         let mut poison: Vec<(usize, Crash)> = Vec::new();
         let replayed = loop {
             let mut cursor = None;
-            match contain(|| self.replay(stored, &readings, &poison, &mut cursor)) {
+            let now = (!more).then_some(train.at);
+            match contain(|| self.replay(stored, &readings, &poison, now, &mut cursor)) {
                 Ok(Ok(replayed)) => break replayed,
                 Ok(Err(error)) => return self.rebuild(&error),
                 Err(crash) => match cursor {
@@ -109,6 +110,7 @@ impl SensorActor {
     fn run(&mut self, at: BatchTime, number: BatchNumber, replayed: usize, outcome: &mut SliceOutcome) {
         if std::mem::take(&mut self.reset_wanted) {
             self.state.reset();
+            self.reset_in = Some(number);
         }
         self.held.begin_after(None);
         self.card.mode.set(Mode::Running);
@@ -127,12 +129,13 @@ impl SensorActor {
         }
     }
 
-    /// Sees the stored readings again. `cursor` is the one in hand.
+    /// Sees the stored readings again, and does what is due by `now`. `cursor` is the reading in hand.
     fn replay(
         &self,
         stored: &StoredSensor,
         readings: &[StoredReading],
         poison: &[(usize, Crash)],
+        now: Option<BatchTime>,
         cursor: &mut Option<usize>,
     ) -> Result<Replayed, SnapshotError> {
         let config = |series| self.env.parts.catalog.config(series);
@@ -145,6 +148,8 @@ impl SensorActor {
             // What is to be forgotten need not be understood, and may be what made the sensor crash.
             state.reset();
         }
+        // What comes after a reading that was processed once and is poison now may have other effects than it had then.
+        let differs = poison.iter().map(|(index, _)| *index).min();
         let mut kept = Effects::default();
         let mut seen = Effects::default();
         for (index, stored) in readings.iter().enumerate() {
@@ -158,13 +163,18 @@ impl SensorActor {
             } else {
                 state.observe(&stored.reading, stored.at, &config, &mut seen);
             }
-            if stored.reading.flags.has(Flags::UNPROCESSED) && stored.seq > since {
+            let unprocessed = stored.reading.flags.has(Flags::UNPROCESSED) && stored.seq > since;
+            if unprocessed || differs.is_some_and(|first| first <= index) {
                 kept.windows.append(&mut seen.windows);
                 kept.recompute.append(&mut seen.recompute);
                 kept.anomalies.append(&mut seen.anomalies);
             }
         }
         *cursor = None;
+        if let Some(now) = now {
+            // It may have been done before, by a reading that was not stored.
+            state.advance(now, &mut kept);
+        }
         Ok(Replayed {
             state,
             effects: kept,

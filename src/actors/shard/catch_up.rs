@@ -124,7 +124,12 @@ impl ShardSupervisor {
     /// What a start of the process has to bring back: who has stored readings after its snapshot, and who has a deadline.
     pub(super) fn wake_who_is_behind(&mut self, ctx: &mut Context<Self>) {
         let store = self.env.parts.store.clone();
+        let mut progress = self.env.parts.progress.clone();
+        // After a crash of the shard what is under way is committed or lost when the next epoch has begun.
+        let ended = if self.restarted { self.epoch } else { 0 };
         let read = async move {
+            // The writer goes last: without it nobody waits for the answer.
+            let _ = progress.wait_for(|progress| progress.epoch > ended).await;
             let mut attempt = 0;
             loop {
                 match read_start(store.as_ref()).await {

@@ -20,15 +20,12 @@ impl Handler<CommandSensor> for ShardSupervisor {
             why,
         } = command;
         let at = self.env.parts.dispatcher.tick();
-        let in_memory = self.slots.contains_key(&sensor);
         let env = self.env.clone();
         let Some(slot) = self.slot(sensor, Mode::CatchingUp, at) else {
             return false;
         };
         match command {
-            // One that is not in memory comes back from the store right now: that is the restart.
-            Command::Restart if in_memory => slot.handle.restart(by, why),
-            Command::Restart => {}
+            Command::Restart => slot.handle.restart(by, why),
             Command::Resume => env.perform(sensor, SensorWork::Resume { by }),
             Command::Reset => env.perform(sensor, SensorWork::Reset { by }),
             Command::Pause => env.perform(sensor, SensorWork::Pause),

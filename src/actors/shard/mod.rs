@@ -31,7 +31,7 @@ use super::batch::SliceGuard;
 use super::dispatcher::{Incoming, Rewind};
 use super::latest::LatestValue;
 use super::part::{Collector, Part, Readings};
-use super::sensor::{Act, Observe, Rewound, SensorActor, SensorWork};
+use super::sensor::{Act, Observe, Rest, Rewound, SensorActor, SensorWork};
 use super::supervision::{self, ActorPath, ActorSpec, Handle, Phase, Supervise};
 use crate::domain::{BatchNumber, BatchTime, SensorKey};
 use crate::storage::Loaded;
@@ -112,7 +112,7 @@ impl ShardSupervisor {
         // After a rewind something may be stored of a sensor that was new when its readings were resolved.
         let pristine = self.epoch == 1 && !self.restarted;
         for incoming in readings {
-            let mode = if incoming.fresh && pristine {
+            let mode = if incoming.fresh && pristine && !self.is_stored(incoming.sensor) {
                 Mode::Running
             } else {
                 Mode::CatchingUp
@@ -121,21 +121,24 @@ impl ShardSupervisor {
                 continue;
             };
             let first = slot.readings.is_empty();
-            slot.readings.push(incoming.reading);
             if slot.readings.len() == MESSAGE_READINGS {
-                slot.observe(incoming.sensor, number, &collector);
+                slot.observe(incoming.sensor, number, &collector, Rest::Follows);
             }
+            slot.readings.push(incoming.reading);
             if first {
                 self.touched.push(incoming.sensor);
             }
         }
         for key in self.touched.drain(..) {
-            if let Some(slot) = self.slots.get_mut(&key)
-                && !slot.readings.is_empty()
-            {
-                slot.observe(key, number, &collector);
+            if let Some(slot) = self.slots.get_mut(&key) {
+                slot.observe(key, number, &collector, Rest::None);
             }
         }
+    }
+
+    /// A batch may have waited for room since it was decoded, and its sensor come and gone meanwhile.
+    fn is_stored(&self, key: SensorKey) -> bool {
+        self.env.parts.dispatcher.registry().is_saved(key)
     }
 
     fn perform(&mut self, guard: SliceGuard, work: ShardWork) {
@@ -253,11 +256,12 @@ impl Slot {
     }
 
     #[expect(clippy::disallowed_methods, reason = "the readings' train carries its permit")]
-    fn observe(&mut self, key: SensorKey, number: BatchNumber, collector: &Arc<Collector>) {
+    fn observe(&mut self, key: SensorKey, number: BatchNumber, collector: &Arc<Collector>, rest: Rest) {
         self.card.last_batch.set(number);
         self.card.queued.set(self.card.queued.get() + 1);
         let readings = std::mem::take(&mut self.readings);
-        self.address.do_send(Observe(Part::new(collector, key, readings)));
+        let part = Part::new(collector, key, readings);
+        self.address.do_send(Observe { part, rest });
     }
 }
 

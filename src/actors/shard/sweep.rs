@@ -76,7 +76,10 @@ impl ShardSupervisor {
             let card = &slot.card;
             let idle = at.active - card.heard.get() >= after;
             let timer_soon = card.deadline.get().is_some_and(|deadline| deadline <= at.active);
-            idle && !timer_soon && card.mode.get() == Mode::Running && card.queued.get() == 0
+            // Else it would be taken for one that was never stored, when it speaks again.
+            let committed = || Some(card.last_batch.get()) <= self.env.parts.progress.borrow().last;
+            let quiet = card.mode.get() == Mode::Running && card.queued.get() == 0;
+            idle && !timer_soon && quiet && committed()
         })
     }
 

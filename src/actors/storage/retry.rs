@@ -36,10 +36,17 @@ pub async fn commit(
 ) -> Result<CommitReport, GiveUp> {
     let mut attempt = 0;
     let mut unknown = false;
+    let ours = group.batches.last().map(|batch| batch.number);
     loop {
         let error = if unknown {
             match store.last_batch(&group.instance).await {
-                Ok(last) if last >= group.batches.last().map(|batch| batch.number) => {
+                Ok(last) if last > ours => {
+                    let what = "finding out what became of a commit";
+                    let error =
+                        StoreError::new(ErrorClass::Fenced, what, "another process has committed since");
+                    return Err(GiveUp::Fenced(error));
+                }
+                Ok(last) if last == ours => {
                     tracing::info!("the answer to a commit was lost, the commit was not");
                     match store.recall(&group).await {
                         Ok(report) => return Ok(report),

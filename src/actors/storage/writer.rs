@@ -253,6 +253,7 @@ impl Supervised for StorageWriter {
         // this actor may work again, and until then whatever arrives is dropped likewise.
         self.busy = None;
         self.claimed = false;
+        self.parts.dispatcher.set_held(true);
         let epoch = self.siding.epoch();
         self.siding = Siding::new(epoch);
     }
