@@ -1,6 +1,7 @@
 //! Logging: events go to standard error, for people or as JSON. Standard output is left to what a command answers.
 //!
-//! Invariant: set up once, before anything else runs. Fails only if it was set up already, or the level is no filter.
+//! Invariants: set up once, before anything else runs; an event that cannot be written, as on a full disk, is lost, and nothing
+//! else happens. Setting up fails only if it was done already, or the level is no filter.
 
 use std::io::IsTerminal;
 
@@ -22,6 +23,8 @@ pub fn init(settings: &LogSettings) -> Result<(), TelemetryError> {
     let filter = EnvFilter::try_new(&settings.level)?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        // They would be printed to where the event could not be written, and that failure is a panic.
+        .log_internal_errors(false)
         .with_writer(std::io::stderr);
     match settings.format {
         LogFormat::Human => builder.with_ansi(std::io::stderr().is_terminal()).try_init(),

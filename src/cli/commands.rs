@@ -28,6 +28,7 @@ pub fn run(settings: &Settings) -> Outcome {
     actix::System::new().block_on(async {
         // Before anything starts, so that an early signal is not lost.
         let stop = stop_signal().map_err(|error| CommandError::new(ExitCode::Failed, error))?;
+        outlive_size_limits().map_err(|error| CommandError::new(ExitCode::Failed, error))?;
         let mut service = Service::start(settings).await?;
         announce(&service)?;
         tokio::select! {
@@ -67,6 +68,16 @@ fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
             _ = interrupt.recv() => tracing::info!("told to stop by SIGINT"),
         }
     })
+}
+
+/// Makes a write past the limit on file sizes (`ulimit -f`) fail like one on a full disk. Unheeded, its signal kills.
+fn outlive_size_limits() -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+
+    /// On Linux for x86, ARM and RISC-V, on the BSDs and on macOS.
+    const SIGXFSZ: i32 = 25;
+    // The handler stays when the stream is dropped.
+    signal(SignalKind::from_raw(SIGXFSZ)).map(drop)
 }
 
 /// Brings the database to the newest version.

@@ -8,6 +8,8 @@ mod commands;
 pub mod exit;
 mod simulate;
 
+use std::io::Write;
+
 use clap::Parser;
 
 use crate::settings::{Layers, Settings};
@@ -20,7 +22,8 @@ pub fn main() -> ExitCode {
     match execute(Cli::parse()) {
         Ok(()) => ExitCode::Success,
         Err(error) => {
-            eprintln!("error: {error}");
+            // Where nobody can be told, the code still tells.
+            let _ = writeln!(std::io::stderr(), "error: {error}");
             error.code
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! Start: address, store, pipeline, sources, web server. Drain, the other way: requests under way are answered, sources stop,
 //! what is on its way is committed with a snapshot of every sensor, the store closes. Invariant: a start that fails leaves
-//! nothing behind but the database; the address is bound before that is opened.
+//! nothing behind but the database; the address is bound before that is opened. One service at a time runs on a database.
 
 pub mod catalog;
 pub mod pipeline;
@@ -27,7 +27,7 @@ use crate::domain::SourceName;
 use crate::machine::MachineError;
 use crate::settings::Settings;
 use crate::simulate::SimulatorError;
-use crate::storage::sqlite::SqliteStore;
+use crate::storage::sqlite::{ServiceLock, SqliteStore};
 use crate::storage::{Store, StoreError};
 use crate::web::tokens::TokenError;
 use crate::web::{self, AppState, ServeError, TokenService};
@@ -57,6 +57,7 @@ pub struct Service {
     server: ServerHandle,
     drain_timeout: Duration,
     faults: mpsc::UnboundedReceiver<String>,
+    _lock: ServiceLock,
 }
 
 /// How a stop went.
@@ -72,6 +73,7 @@ impl Service {
     /// Starts everything; returns when requests are answered.
     pub async fn start(settings: &Settings) -> Result<Self, StartError> {
         let listener = web::bind(settings.http.listen)?;
+        let lock = ServiceLock::take(settings.storage.url.path())?;
         let store = open_store(settings).await?;
         tracing::info!(store = store.describe(), "the store is open");
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -124,6 +126,7 @@ impl Service {
             server: handle,
             drain_timeout,
             faults,
+            _lock: lock,
         })
     }
 

@@ -13,6 +13,7 @@ mod expire;
 mod fault;
 mod history;
 mod ledger;
+mod lock;
 mod readings;
 mod records;
 mod restore;
@@ -39,6 +40,7 @@ use super::{
 use crate::domain::{ActiveTime, BatchNumber, SensorKey};
 
 pub use self::connection::{SqliteSettings, Synchronous};
+pub use self::lock::ServiceLock;
 
 /// A database in one file.
 pub struct SqliteStore {
