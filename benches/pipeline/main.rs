@@ -1,6 +1,6 @@
 //! The figures of the whole way of a reading, each beside its ceiling from the same run.
 //!
-//! `cargo bench --bench pipeline -- [through] [stored] [restart] [memory] [recovery]`; without a name all of them. Databases lie in
+//! `cargo bench --bench pipeline -- [through[-1k|-100k]] [stored] [restart] [memory] [recovery]`; without a name all of them. Databases lie in
 //! `SENSORHIVE_BENCH_DIR` or the system's temporary directory. Figures of a machine that others use, too, are compared only
 //! with figures of the same run.
 
@@ -29,10 +29,12 @@ fn main() {
         Some("prepare-recovery") => return recovery::prepare(Path::new(&asked[1])),
         _ => {}
     }
-    let wanted = |name: &str| asked.is_empty() || asked.iter().any(|asked| asked == name);
+    let wanted = |name: &str| asked.is_empty() || asked.iter().any(|asked| name.starts_with(asked.as_str()));
     let mut rows = Vec::new();
-    if wanted("through") {
+    if wanted("through-1k") {
         rows.push(through::run(1_000, 1_000, "60 % of bare", 0.6));
+    }
+    if wanted("through-100k") {
         rows.push(through::run(100_000, 1_000, "40 % of bare", 0.4));
     }
     if wanted("stored") {

@@ -21,8 +21,8 @@ use sensorhive::startup::pipeline::{Pipeline, PipelineSettings};
 use sensorhive::storage::{InstanceId, Store};
 
 pub const THREADS: u32 = 2;
-/// Batches that a source has under way at once.
-const LANES: usize = 8;
+/// Batches of a thousand readings that a source has under way at once: as many as its share permits.
+const LANES: usize = 32;
 const HOUR: i64 = 3_600_000_000;
 
 struct Fixed(Arc<SeriesConfig>);

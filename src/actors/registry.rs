@@ -6,9 +6,14 @@
 //! Fails with [`LimitReached`] where a new sensor or series would pass its limit; known ones go on.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
+use std::sync::Arc;
 
+use foldhash::fast::RandomState;
 use parking_lot::RwLock;
+use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
 use twox_hash::XxHash64;
 
 use crate::decode::{Draft, RawTags, encode_canonical};
@@ -87,32 +92,38 @@ pub struct Registry {
     names: RwLock<Names>,
 }
 
+/// Laid out for [`Registry::lookup`], which most readings go through once: with many sensors, what it costs is how many places in
+/// memory it touches.
 #[derive(Default)]
 struct Names {
-    by_id: HashMap<SensorId, SensorKey>,
-    sensors: HashMap<SensorKey, Sensor>,
-    series: HashMap<SeriesId, Series>,
-    next_sensor: u32,
+    /// Seeded, because ids come from outside.
+    by_id: HashMap<SensorId, SensorKey, RandomState>,
+    /// By key. A number that belongs to no sensor has an empty place.
+    sensors: Vec<Option<Sensor>>,
+    series: FxHashMap<SeriesId, SensorKey>,
+    /// Many sensors measure the same: they share its name and its unit.
+    metrics: HashSet<MetricName, RandomState>,
+    units: HashSet<Arc<str>, RandomState>,
     next_series: u32,
 }
 
 struct Sensor {
     id: SensorId,
     shard: u16,
+    saved: bool,
+    tags_saved: bool,
+    /// Few; looked through in order.
+    series: SmallVec<[Series; 1]>,
     tags: Tags,
     /// The tags as they last came, so that the same text need not be parsed again.
     raw_tags: Option<Box<str>>,
-    /// Few; looked through in order.
-    series: Vec<(MetricName, SeriesId)>,
-    saved: bool,
-    tags_saved: bool,
 }
 
 struct Series {
-    sensor: SensorKey,
-    metric: MetricName,
-    unit: Option<String>,
+    id: SeriesId,
     saved: bool,
+    metric: MetricName,
+    unit: Option<Arc<str>>,
 }
 
 /// The shard of a sensor among `shards`.
@@ -128,26 +139,14 @@ impl Registry {
         series: Vec<SeriesDefinition>,
     ) -> Self {
         let mut names = Names {
-            next_sensor: 1,
             next_series: 1,
             ..Default::default()
         };
         for SensorDefinition { key, id, tags } in sensors {
             let shard = shard_of(id.as_str(), shards);
-            names.next_sensor = names.next_sensor.max(key.0 + 1);
-            names.by_id.insert(id.clone(), key);
-            names.sensors.insert(
-                key,
-                Sensor {
-                    id,
-                    shard,
-                    tags,
-                    raw_tags: None,
-                    series: Vec::new(),
-                    saved: true,
-                    tags_saved: true,
-                },
-            );
+            let mut sensor = Sensor::new(id, shard, tags);
+            (sensor.saved, sensor.tags_saved) = (true, true);
+            names.add(key, sensor);
         }
         for SeriesDefinition {
             id,
@@ -157,18 +156,16 @@ impl Registry {
         } in series
         {
             names.next_series = names.next_series.max(id.0 + 1);
-            if let Some(owner) = names.sensors.get_mut(&sensor) {
-                owner.series.push((metric.clone(), id));
-            }
-            names.series.insert(
+            let series = Series {
                 id,
-                Series {
-                    sensor,
-                    metric,
-                    unit,
-                    saved: true,
-                },
-            );
+                saved: true,
+                metric: shared(&mut names.metrics, &metric),
+                unit: unit.map(|unit| shared(&mut names.units, &Arc::from(unit))),
+            };
+            if let Some(owner) = names.sensor_mut(sensor) {
+                owner.series.push(series);
+                names.series.insert(id, sensor);
+            }
         }
         Self {
             limits,
@@ -191,16 +188,14 @@ impl Registry {
     ) -> Option<Resolved> {
         let names = self.names.read();
         let key = *names.by_id.get(sensor)?;
-        let entry = names.sensors.get(&key)?;
-        let (_, series) = *entry
+        let entry = names.sensor(key)?;
+        let series = entry
             .series
             .iter()
-            .find(|(name, _)| name.as_str() == metric)
-            .as_ref()?;
-        let info = names.series.get(series)?;
-        let same_unit = unit.is_none() || info.unit.as_deref() == unit;
+            .find(|series| series.metric.as_str() == metric)?;
+        let same_unit = unit.is_none() || series.unit.as_deref() == unit;
         let same_tags = tags.is_none_or(|tags| entry.raw_tags.as_deref() == Some(tags.as_str()));
-        (same_unit && same_tags).then(|| entry.resolved(key, *series, info))
+        (same_unit && same_tags).then(|| entry.resolved(key, series))
     }
 
     /// The numbers of a series, given now if it is new. Newer tags and units replace older ones.
@@ -216,27 +211,16 @@ impl Registry {
         let key = match names.by_id.get(sensor) {
             Some(key) => *key,
             None => {
-                if names.sensors.len() >= self.limits.sensors {
+                if names.by_id.len() >= self.limits.sensors {
                     return Err(LimitReached::Sensors(self.limits.sensors));
                 }
-                let key = SensorKey(names.next_sensor);
-                names.next_sensor += 1;
+                let key = SensorKey(u32::try_from(names.sensors.len()).unwrap_or(u32::MAX).max(1));
                 let shard = shard_of(sensor.as_str(), self.shards);
-                let entry = Sensor {
-                    id: sensor.clone(),
-                    shard,
-                    tags: Tags::new(),
-                    raw_tags: None,
-                    series: Vec::new(),
-                    saved: false,
-                    tags_saved: false,
-                };
-                names.by_id.insert(sensor.clone(), key);
-                names.sensors.insert(key, entry);
+                names.add(key, Sensor::new(sensor.clone(), shard, Tags::new()));
                 key
             }
         };
-        let Some(entry) = names.sensors.get_mut(&key) else {
+        let Some(Some(entry)) = names.sensors.get_mut(key.0 as usize) else {
             unreachable!("every key of by_id is in sensors")
         };
         if let Some(raw) = tags {
@@ -247,56 +231,49 @@ impl Registry {
                 entry.tags_saved = false;
             }
         }
-        let known = entry
-            .series
-            .iter()
-            .find(|(name, _)| name == metric)
-            .map(|(_, series)| *series);
-        let series = match known {
-            Some(series) => series,
+        let at = match entry.series.iter().position(|series| series.metric == *metric) {
+            Some(at) => at,
             None => {
                 if entry.series.len() >= self.limits.series_per_sensor {
                     return Err(LimitReached::SeriesPerSensor(self.limits.series_per_sensor));
                 }
-                let series = SeriesId(names.next_series);
+                let id = SeriesId(names.next_series);
                 names.next_series += 1;
-                entry.series.push((metric.clone(), series));
-                let info = Series {
-                    sensor: key,
-                    metric: metric.clone(),
-                    unit: None,
+                names.series.insert(id, key);
+                entry.series.push(Series {
+                    id,
                     saved: false,
-                };
-                names.series.insert(series, info);
-                series
+                    metric: shared(&mut names.metrics, metric),
+                    unit: None,
+                });
+                entry.series.len() - 1
             }
         };
-        let Some(info) = names.series.get_mut(&series) else {
-            unreachable!("every series of a sensor is in series")
-        };
-        if unit.is_some() && info.unit.as_deref() != unit {
-            info.unit = unit.map(str::to_owned);
-            info.saved = false;
+        let series = &mut entry.series[at];
+        if let Some(unit) = unit
+            && series.unit.as_deref() != Some(unit)
+        {
+            series.unit = Some(shared(&mut names.units, &Arc::from(unit)));
+            series.saved = false;
         }
-        Ok(entry.resolved(key, series, info))
+        Ok(entry.resolved(key, &entry.series[at]))
     }
 
     /// The definitions of a series and its sensor, to be stored with a batch.
     pub fn define(&self, series: SeriesId) -> Option<(SensorDefinition, SeriesDefinition)> {
         let names = self.names.read();
-        let info = names.series.get(&series)?;
-        let sensor = names.sensors.get(&info.sensor)?;
+        let (key, sensor, info) = names.find(series)?;
         Some((
             SensorDefinition {
-                key: info.sensor,
+                key,
                 id: sensor.id.clone(),
                 tags: sensor.tags.clone(),
             },
             SeriesDefinition {
                 id: series,
-                sensor: info.sensor,
+                sensor: key,
                 metric: info.metric.clone(),
-                unit: info.unit.clone(),
+                unit: info.unit.as_deref().map(str::to_owned),
             },
         ))
     }
@@ -308,36 +285,36 @@ impl Registry {
         }
         let mut names = self.names.write();
         for definition in sensors {
-            if let Some(sensor) = names.sensors.get_mut(&definition.key) {
+            if let Some(sensor) = names.sensor_mut(definition.key) {
                 sensor.saved = true;
                 sensor.tags_saved |= sensor.tags == definition.tags;
             }
         }
         for definition in series {
-            if let Some(series) = names.series.get_mut(&definition.id) {
-                series.saved |= series.unit == definition.unit;
+            let sensor = names.sensor_mut(definition.sensor);
+            let of = |series: &&mut Series| series.id == definition.id;
+            if let Some(series) = sensor.and_then(|sensor| sensor.series.iter_mut().find(of)) {
+                series.saved |= series.unit.as_deref() == definition.unit.as_deref();
             }
         }
     }
 
     pub fn name(&self, series: SeriesId) -> Option<SeriesName> {
         let names = self.names.read();
-        let info = names.series.get(&series)?;
-        let sensor = names.sensors.get(&info.sensor)?.id.clone();
+        let (key, sensor, info) = names.find(series)?;
         Some(SeriesName {
             series,
-            key: info.sensor,
-            sensor,
+            key,
+            sensor: sensor.id.clone(),
             metric: info.metric.clone(),
-            unit: info.unit.clone(),
+            unit: info.unit.as_deref().map(str::to_owned),
         })
     }
 
     /// What a series is matched by.
     pub fn naming(&self, series: SeriesId) -> Option<(SensorId, MetricName, Tags)> {
         let names = self.names.read();
-        let info = names.series.get(&series)?;
-        let sensor = names.sensors.get(&info.sensor)?;
+        let (_, sensor, info) = names.find(series)?;
         Some((sensor.id.clone(), info.metric.clone(), sensor.tags.clone()))
     }
 
@@ -355,7 +332,7 @@ impl Registry {
     }
 
     pub fn sensor_id(&self, key: SensorKey) -> Option<SensorId> {
-        Some(self.names.read().sensors.get(&key)?.id.clone())
+        Some(self.names.read().sensor(key)?.id.clone())
     }
 
     /// Whether a batch with the sensor's definition has committed.
@@ -368,7 +345,7 @@ impl Registry {
     }
 
     pub fn shard_of_key(&self, key: SensorKey) -> Option<u16> {
-        Some(self.names.read().sensors.get(&key)?.shard)
+        Some(self.names.read().sensor(key)?.shard)
     }
 
     /// Sensors with a key above `after`, in order of their keys, that `keep` keeps.
@@ -380,10 +357,12 @@ impl Registry {
     ) -> Vec<SensorInfo> {
         let names = self.names.read();
         let first = after.map_or(0, |key| key.0.saturating_add(1));
-        (first..names.next_sensor)
-            .filter_map(|key| {
-                let sensor = names.sensors.get(&SensorKey(key))?;
-                keep(sensor.id.as_str(), &sensor.tags).then(|| names.info(SensorKey(key)))?
+        (0..)
+            .zip(&names.sensors)
+            .skip(first as usize)
+            .filter_map(|(key, sensor)| {
+                let sensor = sensor.as_ref()?;
+                keep(sensor.id.as_str(), &sensor.tags).then(|| sensor.info(SensorKey(key)))
             })
             .take(limit)
             .collect()
@@ -392,34 +371,84 @@ impl Registry {
     /// How many sensors and series there are.
     pub fn size(&self) -> (usize, usize) {
         let names = self.names.read();
-        (names.sensors.len(), names.series.len())
+        (names.by_id.len(), names.series.len())
     }
 }
 
 impl Sensor {
-    fn resolved(&self, key: SensorKey, series: SeriesId, info: &Series) -> Resolved {
+    /// One that is not stored yet.
+    fn new(id: SensorId, shard: u16, tags: Tags) -> Self {
+        Self {
+            id,
+            shard,
+            saved: false,
+            tags_saved: false,
+            series: SmallVec::new(),
+            tags,
+            raw_tags: None,
+        }
+    }
+
+    fn resolved(&self, key: SensorKey, series: &Series) -> Resolved {
         Resolved {
             sensor: key,
-            series,
+            series: series.id,
             shard: self.shard,
             sensor_saved: self.saved,
-            saved: self.saved && self.tags_saved && info.saved,
+            saved: self.saved && self.tags_saved && series.saved,
+        }
+    }
+
+    fn info(&self, key: SensorKey) -> SensorInfo {
+        let series = self.series.iter();
+        SensorInfo {
+            key,
+            id: self.id.clone(),
+            shard: self.shard,
+            tags: self.tags.clone(),
+            series: series.map(|series| (series.metric.clone(), series.id)).collect(),
+            saved: self.saved,
         }
     }
 }
 
 impl Names {
-    fn info(&self, key: SensorKey) -> Option<SensorInfo> {
-        let sensor = self.sensors.get(&key)?;
-        Some(SensorInfo {
-            key,
-            id: sensor.id.clone(),
-            shard: sensor.shard,
-            tags: sensor.tags.clone(),
-            series: sensor.series.clone(),
-            saved: sensor.saved,
-        })
+    fn add(&mut self, key: SensorKey, sensor: Sensor) {
+        let at = key.0 as usize;
+        if self.sensors.len() <= at {
+            self.sensors.resize_with(at + 1, || None);
+        }
+        self.by_id.insert(sensor.id.clone(), key);
+        self.sensors[at] = Some(sensor);
     }
+
+    fn sensor(&self, key: SensorKey) -> Option<&Sensor> {
+        self.sensors.get(key.0 as usize)?.as_ref()
+    }
+
+    fn sensor_mut(&mut self, key: SensorKey) -> Option<&mut Sensor> {
+        self.sensors.get_mut(key.0 as usize)?.as_mut()
+    }
+
+    fn find(&self, series: SeriesId) -> Option<(SensorKey, &Sensor, &Series)> {
+        let key = *self.series.get(&series)?;
+        let sensor = self.sensor(key)?;
+        let info = sensor.series.iter().find(|info| info.id == series)?;
+        Some((key, sensor, info))
+    }
+
+    fn info(&self, key: SensorKey) -> Option<SensorInfo> {
+        Some(self.sensor(key)?.info(key))
+    }
+}
+
+/// The one among `all` that equals `value`, which joins them if there is none.
+fn shared<T: Clone + Eq + Hash>(all: &mut HashSet<T, RandomState>, value: &T) -> T {
+    if let Some(known) = all.get(value) {
+        return known.clone();
+    }
+    all.insert(value.clone());
+    value.clone()
 }
 
 #[cfg(test)]
