@@ -337,11 +337,7 @@ impl Registry {
 
     /// Whether a batch with the sensor's definition has committed.
     pub fn is_saved(&self, key: SensorKey) -> bool {
-        self.names
-            .read()
-            .sensors
-            .get(&key)
-            .is_some_and(|sensor| sensor.saved)
+        self.names.read().sensor(key).is_some_and(|sensor| sensor.saved)
     }
 
     pub fn shard_of_key(&self, key: SensorKey) -> Option<u16> {

@@ -4,8 +4,6 @@
 //! else after `since`, the last batch before holding began. A catch-up that has read the store up to `since` or further may be
 //! used: together with what is held, or without it, as one step of several. Any other is outdated.
 
-use smallvec::SmallVec;
-
 use crate::domain::{BatchNumber, BatchTime, Reading};
 
 #[derive(Debug)]
@@ -27,7 +25,7 @@ pub struct HeldReading {
 #[derive(Debug, PartialEq)]
 pub enum After {
     /// Everything that came since.
-    Whole(SmallVec<[HeldReading; 4]>),
+    Whole(Vec<HeldReading>),
     /// Some of it is lost, and must be read from the store after this.
     Lost,
     /// The store was read before holding began.
