@@ -13,8 +13,6 @@
 
 use std::time::Instant;
 
-use smallvec::SmallVec;
-
 use super::held::After;
 use super::{Comeback, SensorActor};
 use crate::actors::part::Part;
@@ -58,7 +56,7 @@ impl SensorActor {
             After::Outdated => return self.ask(),
             After::Whole(held) if !stored.more => (held, false),
             // What is held comes after what did not fit into this step.
-            After::Whole(_) | After::Lost => (SmallVec::new(), true),
+            After::Whole(_) | After::Lost => (Vec::new(), true),
         };
         let held = held.iter().map(|held| StoredReading {
             seq: Seq::new(held.batch, held.reading.index),
