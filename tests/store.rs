@@ -58,6 +58,7 @@ on_every_store! {
         unprocessed_readings_are_counted_until_a_complete_snapshot;
     windows:
         a_window_is_revised_only_when_it_changes,
+        a_window_computed_again_from_the_same_readings_is_not_revised,
         a_window_is_computed_from_stored_rows,
         an_anomaly_found_again_is_kept_once;
     history:

@@ -71,6 +71,28 @@ pub async fn a_window_is_revised_only_when_it_changes<F: Fixture>(fixture: F) {
     assert_eq!(windows(&store, 0).await, [expected]);
 }
 
+pub async fn a_window_computed_again_from_the_same_readings_is_not_revised<F: Fixture>(fixture: F) {
+    let store = opened(&fixture, 2).await;
+    let arrived = [(30, 20.1), (1, 0.1), (20, 0.7), (10, 0.3)];
+    let first = closed(span(0, 0), &arrived);
+    let mut sorted = arrived;
+    sorted.sort_by_key(|(time, _)| *time);
+    assert_ne!(
+        closed(span(0, 0), &sorted),
+        first,
+        "these add up the same in any order"
+    );
+    let mut outcome = rows(&arrived.map(|(time, value)| (0, time, value)));
+    outcome.windows.push(first);
+    commit(&store, vec![batch(2, outcome.clone())]).await;
+    // An old reading sent again makes its sensor doubt the window.
+    let mut again = rows(&[(0, 1, 0.1)]);
+    again.recompute.push(span(0, 0));
+    let report = commit(&store, vec![batch(3, again)]).await;
+    assert_eq!(report.batches[0].duplicates, [0]);
+    assert_eq!(windows(&store, 0).await, [first]);
+}
+
 pub async fn a_window_is_computed_from_stored_rows<F: Fixture>(fixture: F) {
     let store = opened(&fixture, 2).await;
     commit(

@@ -3,7 +3,8 @@
 //! Invariants: what is stored for a window is never replaced by less. A result for a window that is not stored yet
 //! is stored as it came; one equal to what is stored changes nothing, however often a replay brings it; one that
 //! differs means that more is known by now than either saw, so the window is computed from the stored rows like
-//! those of `recompute`. The revision grows by one when, and only when, the stored figures change.
+//! those of `recompute`. The revision grows by one when, and only when, the stored figures change by more than the rounding
+//! of sums in another order.
 
 use futures_util::TryStreamExt;
 use rustc_hash::FxHashMap;
@@ -31,6 +32,9 @@ static CHANGED_WINDOWS: MultiRow = MultiRow::new(
      revision = excluded.revision",
     512,
 );
+
+/// How far sums in another order may lie apart, relative to the largest value.
+const ROUNDING: f64 = 1e-9;
 
 /// Writes the group's windows. Returns those that were computed from rows and not empty, each with the place of the
 /// last batch that asked for it.
@@ -133,10 +137,16 @@ async fn from_rows(
     Ok(sum.map(|sum| sum.result(*span, 0)))
 }
 
+/// Mean and deviation depend in their last digits on the order in which the readings came; the stored rows are read by time.
 fn same_figures(a: &WindowResult, b: &WindowResult) -> bool {
-    let figures = |w: &WindowResult| [w.min, w.max, w.mean, w.stddev, w.first, w.last];
+    let exact = |w: &WindowResult| [w.min, w.max, w.first, w.last];
     let same = |(a, b): (f64, f64)| a == b || (a.is_nan() && b.is_nan());
-    a.count == b.count && figures(a).into_iter().zip(figures(b)).all(same)
+    let rounding = ROUNDING * a.min.abs().max(a.max.abs());
+    let close = |a: f64, b: f64| same((a, b)) || (a - b).abs() <= rounding;
+    a.count == b.count
+        && exact(a).into_iter().zip(exact(b)).all(same)
+        && close(a.mean, b.mean)
+        && close(a.stddev, b.stddev)
 }
 
 fn bind(values: &mut super::statement::Values, window: &WindowResult) {
