@@ -60,7 +60,7 @@ impl RestartObserver for TreeObserver {
             },
             EventKind::Quarantined { crash } => ("quarantine", crash.to_string(), None, None),
             EventKind::Degraded { crash } => ("degraded", crash.to_string(), None, None),
-            EventKind::Revived { by } => ("revive", String::new(), Some(by.clone()), None),
+            EventKind::Revived { by, why } => ("revive", why.clone(), Some(by.clone()), None),
             _ => return,
         };
         self.journal.record(RestartRow {

@@ -110,7 +110,7 @@ fn revive_takes_it_out_of_quarantine_with_a_fresh_budget() {
     paused(async {
         let (view, address, handle) = quarantined(Plan::default(), exact()).await;
         let restarts = view.count("restarting");
-        handle.revive("operator");
+        handle.revive("operator", "it is mended");
         settle().await;
         assert_eq!(handle.phase(), Phase::Running);
         assert_eq!(view.count("resume"), 4);
@@ -122,7 +122,8 @@ fn revive_takes_it_out_of_quarantine_with_a_fresh_budget() {
         assert_eq!(
             view.events().last(),
             Some(&EventKind::Revived {
-                by: "operator".into()
+                by: "operator".into(),
+                why: "it is mended".into()
             })
         );
         crash(&address, &view).await;
@@ -145,12 +146,12 @@ fn revive_does_nothing_to_an_actor_that_works_or_backs_off() {
         let view = View::default();
         let (address, handle) = view.start(exact());
         settle().await;
-        handle.revive("operator");
+        handle.revive("operator", "it is mended");
         settle().await;
         assert_eq!(view.calls(), ["started", "resume"]);
         address.do_send(Run::panic());
         settle().await;
-        handle.revive("operator");
+        handle.revive("operator", "it is mended");
         settle().await;
         assert_eq!(handle.phase(), Phase::BackingOff);
         assert_eq!(view.count("resume"), 1);

@@ -246,7 +246,7 @@ fn commands_after_the_end_do_nothing() {
         handle.stop();
         settle().await;
         handle.restart("operator", "too late");
-        handle.revive("operator");
+        handle.revive("operator", "it is mended");
         handle.stop();
         settle().await;
         assert_eq!(handle.phase(), Phase::Stopped);

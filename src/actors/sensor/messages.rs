@@ -43,10 +43,12 @@ pub enum SensorWork {
     /// Out of pause or quarantine.
     Resume {
         by: String,
+        why: String,
     },
     /// Empty windows and detectors; history stays.
     Reset {
         by: String,
+        why: String,
     },
     /// Take a snapshot and leave memory.
     Passivate,
@@ -110,8 +112,8 @@ impl Handler<Act> for SensorActor {
             SensorWork::Advance => self.advance(part),
             SensorWork::Restore(stored, as_of) => self.restore(part, &stored, as_of),
             SensorWork::Pause => self.pause(part),
-            SensorWork::Resume { by } => self.resume_by(part, by),
-            SensorWork::Reset { by } => self.reset(part, by),
+            SensorWork::Resume { by, why } => self.resume_by(part, by, why),
+            SensorWork::Reset { by, why } => self.reset(part, by, why),
             SensorWork::Passivate => self.passivate(part),
             SensorWork::Snapshot => self.snapshot_into(part),
         }
@@ -150,14 +152,14 @@ impl Comeback {
         use crate::actors::supervision::{EventKind, ExitReason};
         match self {
             Comeback::Rewind => ("rewind", "a batch was not committed".to_owned(), None),
-            Comeback::Resume { by } => ("resume", String::new(), Some(by.clone())),
+            Comeback::Resume { by, why } => ("resume", why.clone(), Some(by.clone())),
             Comeback::Restart => {
                 let told = events.iter().rev().find_map(|event| match &event.kind {
                     EventKind::Restarted {
                         reason: ExitReason::Admin { by, why },
                         ..
                     } => Some(("admin", why.clone(), Some(by.clone()))),
-                    EventKind::Revived { by } => Some(("revive", String::new(), Some(by.clone()))),
+                    EventKind::Revived { by, why } => Some(("revive", why.clone(), Some(by.clone()))),
                     EventKind::Restarted {
                         reason: ExitReason::Panicked(crash),
                         ..

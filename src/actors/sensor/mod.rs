@@ -65,6 +65,7 @@ enum Comeback {
     Rewind,
     Resume {
         by: String,
+        why: String,
     },
 }
 
@@ -189,7 +190,7 @@ impl SensorActor {
         self.card.mode.set(Mode::Paused);
     }
 
-    fn reset(&mut self, part: Part, by: String) {
+    fn reset(&mut self, part: Part, by: String, why: String) {
         match self.card.mode.get() {
             Mode::Running => {
                 self.state.reset();
@@ -197,13 +198,13 @@ impl SensorActor {
                 self.schedule();
                 self.changed = true;
                 self.snapshot_into(part);
-                self.note("reset", String::new(), Some(by), None);
+                self.note("reset", why, Some(by), None);
             }
             mode => {
                 self.reset_wanted = true;
                 part.finish(&mut SliceOutcome::default(), LedgerDelta::default());
                 if mode == Mode::Quarantined {
-                    self.handle.revive(by);
+                    self.handle.revive(by, why);
                 }
             }
         }
@@ -215,16 +216,16 @@ impl SensorActor {
         self.handle.stop();
     }
 
-    fn resume_by(&mut self, part: Part, by: String) {
+    fn resume_by(&mut self, part: Part, by: String, why: String) {
         part.finish(&mut SliceOutcome::default(), LedgerDelta::default());
         match self.card.mode.get() {
-            Mode::Quarantined => self.handle.revive(by),
+            Mode::Quarantined => self.handle.revive(by, why),
             Mode::Paused => {
                 // It may have been paused in quarantine.
-                self.handle.revive(by.clone());
+                self.handle.revive(by.clone(), why.clone());
                 self.held.begin_after(self.seen);
                 self.coming_back = None;
-                self.come_back(Comeback::Resume { by });
+                self.come_back(Comeback::Resume { by, why });
             }
             Mode::Running | Mode::CatchingUp | Mode::BackingOff | Mode::Passive => {}
         }

@@ -26,8 +26,8 @@ impl Handler<CommandSensor> for ShardSupervisor {
         };
         match command {
             Command::Restart => slot.handle.restart(by, why),
-            Command::Resume => env.perform(sensor, SensorWork::Resume { by }),
-            Command::Reset => env.perform(sensor, SensorWork::Reset { by }),
+            Command::Resume => env.perform(sensor, SensorWork::Resume { by, why }),
+            Command::Reset => env.perform(sensor, SensorWork::Reset { by, why }),
             Command::Pause => env.perform(sensor, SensorWork::Pause),
         }
         true

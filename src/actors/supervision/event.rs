@@ -112,7 +112,7 @@ pub enum EventKind {
     /// It was degraded and has been stable since.
     Recovered,
     /// It was taken out of quarantine.
-    Revived { by: String },
+    Revived { by: String, why: String },
     /// It is gone.
     Stopped { reason: ExitReason },
 }
@@ -147,7 +147,7 @@ impl SupervisionEvent {
             EventKind::Quarantined { crash } => tracing::error!(path, %crash, "actor quarantined"),
             EventKind::Degraded { crash } => tracing::error!(path, %crash, "actor degraded"),
             EventKind::Recovered => tracing::info!(path, "actor recovered"),
-            EventKind::Revived { by } => tracing::info!(path, by, "actor revived"),
+            EventKind::Revived { by, why } => tracing::info!(path, by, why, "actor revived"),
             EventKind::Stopped { reason } => tracing::debug!(path, %reason, "actor stopped"),
         }
     }

@@ -92,7 +92,7 @@ struct More {
 
 pub(super) enum Command {
     Restart { by: String, why: String },
-    Revive { by: String },
+    Revive { by: String, why: String },
     Report(Crash),
     Stop,
 }
@@ -108,8 +108,11 @@ impl Handle {
     }
 
     /// Takes the actor out of quarantine with a fresh budget. Nothing happens to one that is not in quarantine.
-    pub fn revive(&self, by: impl Into<String>) {
-        self.command(Command::Revive { by: by.into() });
+    pub fn revive(&self, by: impl Into<String>, why: impl Into<String>) {
+        self.command(Command::Revive {
+            by: by.into(),
+            why: why.into(),
+        });
     }
 
     /// Ends the actor in any phase, whatever its policy and even if its `stopping` objects. What is in its mailbox is dropped.

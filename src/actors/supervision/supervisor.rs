@@ -100,8 +100,8 @@ impl<A: Supervise> Supervisor<A> {
                 self.resume_work();
                 self.restart_context()
             }
-            Command::Revive { by } if self.mode == Mode::Quarantined => {
-                self.handle.emit(EventKind::Revived { by });
+            Command::Revive { by, why } if self.mode == Mode::Quarantined => {
+                self.handle.emit(EventKind::Revived { by, why });
                 self.resume_work();
                 self.resume_context()
             }
