@@ -32,6 +32,9 @@ use crate::storage::{Store, StoreError};
 use crate::web::tokens::TokenError;
 use crate::web::{self, AppState, ServeError, TokenService};
 
+/// How long actors and store may take to end once the drain was given up.
+const END_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// Why the service could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -155,7 +158,12 @@ impl Service {
                 Stopped::GaveUp
             }
         };
-        self.pipeline.stop().await;
+        let end = self.pipeline.stop();
+        match stopped {
+            Stopped::Drained => end.await,
+            // What keeps the drain waiting, such as another program's lock, would keep this waiting, too. The process ends all the same.
+            Stopped::GaveUp => drop(tokio::time::timeout(END_TIMEOUT, end).await),
+        }
         tracing::info!(took = ?began.elapsed(), drained = stopped == Stopped::Drained, "stopped");
         stopped
     }
