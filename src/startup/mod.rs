@@ -153,15 +153,12 @@ impl Service {
         };
         let stopped = match tokio::time::timeout(self.drain_timeout, drain).await {
             Ok(()) => Stopped::Drained,
-            Err(_) => {
-                self.server.stop(false).await;
-                Stopped::GaveUp
-            }
+            Err(_) => Stopped::GaveUp,
         };
         let end = self.pipeline.stop();
         match stopped {
             Stopped::Drained => end.await,
-            // What keeps the drain waiting, such as another program's lock, would keep this waiting, too. The process ends all the same.
+            // What kept the drain waiting, such as another program's lock, would keep this waiting, too.
             Stopped::GaveUp => drop(tokio::time::timeout(END_TIMEOUT, end).await),
         }
         tracing::info!(took = ?began.elapsed(), drained = stopped == Stopped::Drained, "stopped");
