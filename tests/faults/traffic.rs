@@ -102,7 +102,6 @@ pub struct Load {
 
 /// Clients at work.
 pub struct Fleet {
-    pub start: i64,
     pub tally: Arc<Tally>,
     line: watch::Sender<Option<Api>>,
     enough: Arc<AtomicBool>,
@@ -151,7 +150,6 @@ impl Fleet {
         });
         let clients = clients.collect();
         Self {
-            start,
             tally,
             clients,
             line,
