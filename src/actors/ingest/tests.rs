@@ -13,9 +13,7 @@ use crate::actors::shard::ShardWork;
 use crate::clock::ManualClock;
 use crate::decode::JsonMapping;
 use crate::decode::range::TimeRange;
-use crate::domain::{
-    ActiveTime, BatchNumber, Flags, RejectReason, SensorKey, SourceName, Timestamp,
-};
+use crate::domain::{ActiveTime, BatchNumber, Flags, RejectReason, SensorKey, SourceName, Timestamp};
 use crate::storage::{NullStore, SliceOutcome};
 
 const NOW: Timestamp = Timestamp::from_seconds(1_700_000_000);
@@ -128,7 +126,10 @@ fn times_out_of_range_are_refused_and_those_at_its_ends_are_not() {
     );
     assert_eq!(batch.items, [1, 2]);
     let letter = &batch.dead_letters[0];
-    assert_eq!((letter.position.as_str(), letter.reason), ("7", RejectReason::TimeOutOfRange));
+    assert_eq!(
+        (letter.position.as_str(), letter.reason),
+        ("7", RejectReason::TimeOutOfRange)
+    );
 }
 
 #[test]
@@ -144,7 +145,10 @@ fn a_refusal_is_counted_on_its_sensor_once_that_is_stored() {
     let broken = r#"{"sensor_id":"s","metric":"m","value":"x"}"#;
     let mut batch = quay.decode(broken);
     assert_eq!(rejected(&mut batch), [], "it was named, and never stored");
-    assert_eq!((batch.source_ledger.received, batch.source_ledger.rejected), (1, 1));
+    assert_eq!(
+        (batch.source_ledger.received, batch.source_ledger.rejected),
+        (1, 1)
+    );
     assert_eq!(batch.dead_letters[0].sensor, None);
     quay.save("s");
     let mut batch = quay.decode(&format!("[{broken},{broken}]"));
@@ -187,7 +191,12 @@ fn a_sensor_too_many_is_refused_with_the_reason() {
 #[tokio::test]
 async fn a_batch_brings_the_definitions_that_are_not_stored_and_says_what_it_knows() {
     let quay = Quay::new();
-    let payload = format!("[{},{},{}]", item("a", NOW.0), item("a", NOW.0 + 1), item("s", NOW.0));
+    let payload = format!(
+        "[{},{},{}]",
+        item("a", NOW.0),
+        item("a", NOW.0 + 1),
+        item("s", NOW.0)
+    );
     quay.save("s");
     let batch = quay.decode(&payload);
     let delivery = quay.intake.try_deliver(batch, 10, Vec::new()).unwrap();
@@ -195,11 +204,23 @@ async fn a_batch_brings_the_definitions_that_are_not_stored_and_says_what_it_kno
     let (guard, readings) = quay.waiting.lock().pop().unwrap();
     let fresh: Vec<bool> = readings.iter().map(|incoming| incoming.fresh).collect();
     assert_eq!(fresh, [true, true, false]);
-    assert!(readings.iter().all(|incoming| incoming.reading.flags == Flags::NONE));
+    assert!(
+        readings
+            .iter()
+            .all(|incoming| incoming.reading.flags == Flags::NONE)
+    );
     guard.answer(SliceOutcome::default());
     let arrived = quay.station.complete();
-    let sensors: Vec<&str> = arrived.batch.sensors.iter().map(|sensor| sensor.id.as_str()).collect();
-    assert_eq!((sensors, arrived.batch.series.len(), arrived.received), (vec!["a"], 1, 3));
+    let sensors: Vec<&str> = arrived
+        .batch
+        .sensors
+        .iter()
+        .map(|sensor| sensor.id.as_str())
+        .collect();
+    assert_eq!(
+        (sensors, arrived.batch.series.len(), arrived.received),
+        (vec!["a"], 1, 3)
+    );
     drop(arrived);
     assert!(matches!(delivery.await, Delivery::Undelivered));
     assert_eq!(quay.intake.room(), 4);
@@ -210,7 +231,11 @@ async fn without_room_a_batch_waits_or_is_told_so() {
     let quay = Quay::new();
     let three = format!("[{},{},{}]", item("s", 1), item("s", 2), item("s", 3));
     let first = quay.intake.try_deliver(quay.decode(&three), 999, Vec::new());
-    let busy = |bytes| quay.intake.try_deliver(quay.decode(&item("s", 1)), bytes, Vec::new()).err();
+    let busy = |bytes| {
+        quay.intake
+            .try_deliver(quay.decode(&item("s", 1)), bytes, Vec::new())
+            .err()
+    };
     assert_eq!(busy(2), Some(PermitError::Busy));
     assert!(matches!(busy(1_001), Some(PermitError::TooLarge(_))));
     assert!(busy(1).is_none());
@@ -243,7 +268,10 @@ impl Push {
     /// The times of the readings on their way.
     fn times(&self) -> Vec<Timestamp> {
         let waiting = self.quay.waiting.lock();
-        waiting.iter().map(|(_, readings)| readings[0].reading.time).collect()
+        waiting
+            .iter()
+            .map(|(_, readings)| readings[0].reading.time)
+            .collect()
     }
 }
 
@@ -263,7 +291,10 @@ async fn a_repeated_request_gets_the_time_of_the_first_while_that_is_on_its_way(
         push.quay.station.complete()
     };
     let position = &arrived.batch.positions[0];
-    assert_eq!((position.partition.as_str(), position.offset), ("idempotency/k", NOW.0));
+    assert_eq!(
+        (position.partition.as_str(), position.offset),
+        ("idempotency/k", NOW.0)
+    );
     push.quay.waiting.lock().clear();
     drop(arrived);
     tokio::task::yield_now().await;
@@ -278,7 +309,10 @@ async fn more_readings_than_a_batch_may_have_are_refused() {
     let refused = push.ingest.ingest(four.as_bytes(), None).await;
     assert!(matches!(
         refused,
-        Err(IngestError::TooManyReadings { readings: 4, limit: 3 })
+        Err(IngestError::TooManyReadings {
+            readings: 4,
+            limit: 3
+        })
     ));
     let three = format!("[{0},{0},{0}]", Push::PAYLOAD);
     assert!(matches!(
