@@ -1,10 +1,11 @@
-//! What each command does to a sensor in each mode.
+//! What each command does to a sensor in each mode, and how it comes back.
 
 use std::time::Duration;
 
 use sensorhive::actors::batch::Delivery;
+use sensorhive::actors::sensor::Inspect;
 use sensorhive::actors::shard::env::Mode;
-use sensorhive::actors::shard::messages::{Command, ListSensors, SensorStatus};
+use sensorhive::actors::shard::messages::{Command, Find, ListSensors, SensorStatus};
 use sensorhive::domain::SensorKey;
 use sensorhive::storage::history::RestartRow;
 use sensorhive::storage::sqlite::SqliteSettings;
@@ -13,7 +14,7 @@ use super::Schedule;
 use super::faulty::Shared;
 use super::world::{self, POISON, Service};
 
-/// One sensor, `s0`, with a crash budget of two.
+/// One sensor, `s0`; with `quarantine` it has a crash budget of two.
 struct Bench {
     service: Service,
     _directory: tempfile::TempDir,
@@ -22,13 +23,13 @@ struct Bench {
 }
 
 impl Bench {
-    async fn new(passivate: bool) -> Self {
+    async fn new(passivate: bool, quarantine: bool) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let settings = SqliteSettings::new(directory.path().join("model.db"));
         let schedule = Schedule {
             shards: 1,
             passivate,
-            quarantine: true,
+            quarantine,
             ..Schedule::of(0)
         };
         let service = Service::start(schedule, settings, Shared::new(0)).await;
@@ -43,9 +44,17 @@ impl Bench {
     }
 
     async fn send(&mut self, value: f64) {
-        self.time += 1_000;
-        let time = self.time;
-        let payload = format!(r#"{{"sensor_id":"s0","metric":"m","value":{value},"timestamp":{time}}}"#);
+        self.send_all(&[value]).await;
+    }
+
+    /// One batch, a millisecond between its readings.
+    async fn send_all(&mut self, values: &[f64]) {
+        let items = values.iter().map(|value| {
+            self.time += 1_000;
+            let time = self.time;
+            format!(r#"{{"sensor_id":"s0","metric":"m","value":{value},"timestamp":{time}}}"#)
+        });
+        let payload = format!("[{}]", items.collect::<Vec<_>>().join(","));
         let intake = self.service.intake(0);
         let batch = intake.decode(payload.as_bytes(), intake.now(), String::new());
         let delivery = intake.deliver(batch, payload.len(), Vec::new()).await.unwrap();
@@ -151,7 +160,7 @@ fn each_command_in_each_mode() {
     for (from, command, to) in cases {
         println!("{command:?} while {from:?}");
         actix::System::new().block_on(async {
-            let mut bench = Bench::new(false).await;
+            let mut bench = Bench::new(false, true).await;
             bench.bring_to(from).await;
             bench.command(command).await;
             bench.settle().await;
@@ -169,7 +178,7 @@ fn each_command_in_each_mode() {
 #[test]
 fn a_sensor_that_is_not_in_memory_comes_back_and_says_who_asked() {
     actix::System::new().block_on(async {
-        let bench = Bench::new(true).await;
+        let bench = Bench::new(true, true).await;
         bench.comes_to(Mode::Passive).await;
         bench.command(Command::Restart).await;
         bench.comes_to(Mode::Running).await;
@@ -179,6 +188,51 @@ fn a_sensor_that_is_not_in_memory_comes_back_and_says_who_asked() {
                 .any(|row| row.reason == "admin" && row.by.as_deref() == Some("operator")),
             "{rows:?}"
         );
+        bench.service.end().await;
+    });
+}
+
+/// A message carries 256 readings, and a snapshot is due after 20.
+#[test]
+fn a_batch_of_several_messages_is_known_whole_or_not_at_all() {
+    actix::System::new().block_on(async {
+        let mut bench = Bench::new(false, false).await;
+        let values: Vec<f64> = (0..266).map(f64::from).collect();
+        bench.send_all(&values).await;
+        bench.command(Command::Restart).await;
+        bench.settle().await;
+        bench.comes_to(Mode::Running).await;
+        let find = Find(bench.key);
+        let sensor = bench.service.pipeline().shards[0]
+            .send(find)
+            .await
+            .unwrap()
+            .unwrap();
+        let series = sensor.send(Inspect).await.unwrap().state.series.pop().unwrap();
+        assert_eq!((series.newest_value, series.newest_time.0), (265.0, bench.time));
+        bench.service.end().await;
+    });
+}
+
+#[test]
+fn however_much_poison_there_is_the_others_have_their_turn() {
+    const POISONOUS: u64 = 100;
+    actix::System::new().block_on(async {
+        let mut bench = Bench::new(false, false).await;
+        bench.command(Command::Pause).await;
+        bench.comes_to(Mode::Paused).await;
+        bench.send_all(&vec![POISON * 2.0; POISONOUS as usize]).await;
+        bench.command(Command::Resume).await;
+        bench.comes_to(Mode::Running).await;
+        let status = bench.status().await.unwrap();
+        assert_eq!(u64::from(status.crashes), POISONOUS.div_ceil(8), "a crash a step");
+        let pipeline = bench.service.pipeline();
+        pipeline.settle().await;
+        let letters = pipeline.store.dead_letters(None, 1_000).await.unwrap();
+        assert_eq!(letters.len() as u64, POISONOUS);
+        let ledger = pipeline.store.sensor_ledger(bench.key).await.unwrap().ledger;
+        assert_eq!((ledger.stored, ledger.unprocessed), (POISONOUS + 1, 0));
+        drop(pipeline);
         bench.service.end().await;
     });
 }
