@@ -16,6 +16,9 @@ use crate::storage::history::RestartRow;
 
 const BACKLOG: usize = 10_000;
 
+/// Entries of one transaction: a rewind brings back thousands of sensors at the same moment.
+const AT_ONCE: usize = 1_000;
+
 #[derive(Debug, Clone)]
 pub struct Journal(mpsc::Sender<RestartRow>);
 
@@ -24,13 +27,15 @@ impl Journal {
     pub fn new(store: Arc<dyn Store>) -> (Self, impl Future<Output = ()> + Send) {
         let (tx, mut rx) = mpsc::channel::<RestartRow>(BACKLOG);
         let write = async move {
-            while let Some(row) = rx.recv().await {
+            let mut rows = Vec::new();
+            while rx.recv_many(&mut rows, AT_ONCE).await > 0 {
                 let mut attempt = 0;
-                while let Err(error) = store.record_restart(&row).await {
-                    tracing::warn!(%error, attempt, "a restart could not be recorded, trying again");
+                while let Err(error) = store.record_restarts(&rows).await {
+                    tracing::warn!(%error, attempt, "restarts could not be recorded, trying again");
                     tokio::time::sleep(retry::pause(attempt)).await;
                     attempt += 1;
                 }
+                rows.clear();
             }
         };
         (Self(tx), write)
@@ -88,5 +93,41 @@ fn count(metrics: &Metrics, kind: &'static str, event: &SupervisionEvent) {
         EventKind::Crashed { .. } | EventKind::Contained { .. } => metrics.crashed(kind),
         EventKind::Restarted { .. } => metrics.restarted(kind),
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::sqlite::{SqliteSettings, SqliteStore};
+
+    fn row(time: usize) -> RestartRow {
+        RestartRow {
+            time: Timestamp(time as i64),
+            actor: "sensor/a".into(),
+            reason: "panic".into(),
+            detail: String::new(),
+            by: None,
+            took_us: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn what_waits_is_written_and_what_is_too_much_is_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let settings = SqliteSettings::new(directory.path().join("journal.db"));
+        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&settings).await.unwrap());
+        let (journal, write) = Journal::new(store.clone());
+        for time in 0..=BACKLOG {
+            journal.record(row(time));
+        }
+        drop(journal);
+        write.await;
+        let rows = store.restarts(None, 2 * BACKLOG).await.unwrap();
+        assert_eq!(rows.len(), BACKLOG);
+        assert_eq!(
+            (rows[BACKLOG - 1].clone(), rows[0].clone()),
+            (row(0), row(BACKLOG - 1))
+        );
     }
 }

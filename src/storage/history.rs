@@ -46,7 +46,8 @@ pub trait History: Send + Sync + 'static {
     /// Notes when it was replayed; `false` where there is no such letter.
     async fn mark_replayed(&self, id: i64, at: Timestamp) -> Result<bool, StoreError>;
 
-    async fn record_restart(&self, restart: &RestartRow) -> Result<(), StoreError>;
+    /// Writes the rows in one transaction.
+    async fn record_restarts(&self, restarts: &[RestartRow]) -> Result<(), StoreError>;
     /// Restarts of `actor` (`None`: of all), newest first.
     async fn restarts(&self, actor: Option<&str>, limit: usize) -> Result<Vec<RestartRow>, StoreError>;
 

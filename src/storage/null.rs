@@ -180,7 +180,7 @@ impl History for NullStore {
         Ok(false)
     }
 
-    async fn record_restart(&self, _: &RestartRow) -> Result<(), StoreError> {
+    async fn record_restarts(&self, _: &[RestartRow]) -> Result<(), StoreError> {
         Ok(())
     }
 

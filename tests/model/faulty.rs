@@ -262,8 +262,8 @@ impl<S: Store + 'static> History for FaultyStore<S> {
         self.inner.mark_replayed(id, at).await
     }
 
-    async fn record_restart(&self, restart: &RestartRow) -> Result<(), StoreError> {
-        self.inner.record_restart(restart).await
+    async fn record_restarts(&self, restarts: &[RestartRow]) -> Result<(), StoreError> {
+        self.inner.record_restarts(restarts).await
     }
 
     async fn restarts(&self, actor: Option<&str>, limit: usize) -> Result<Vec<RestartRow>, StoreError> {

@@ -8,6 +8,7 @@
 
 mod answers;
 mod check;
+mod commands;
 mod faulty;
 mod world;
 

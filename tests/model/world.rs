@@ -170,7 +170,7 @@ impl Service {
             .expect("nobody asks between two lives")
     }
 
-    fn intake(&self, source: u32) -> Intake {
+    pub fn intake(&self, source: u32) -> Intake {
         self.intakes.borrow()[source as usize].clone()
     }
 

@@ -216,9 +216,10 @@ pub async fn restarts_audit_and_tokens_are_kept<F: Fixture>(fixture: F) {
         by: None,
         took_us: Some(3),
     };
-    for (time, actor) in [(1, "sensor/a"), (2, "sensor/b"), (3, "sensor/a")] {
-        store.record_restart(&restart(time, actor)).await.unwrap();
-    }
+    let first = [restart(1, "sensor/a"), restart(2, "sensor/b")];
+    store.record_restarts(&first).await.unwrap();
+    store.record_restarts(&[restart(3, "sensor/a")]).await.unwrap();
+    store.record_restarts(&[]).await.unwrap();
     assert_eq!(
         store.restarts(Some("sensor/a"), 9).await.unwrap(),
         [restart(3, "sensor/a"), restart(1, "sensor/a")]

@@ -1,7 +1,7 @@
 //! A batch in the making: decoded, checked and resolved.
 //!
 //! Invariants: each call of the sink adds one to `received` and either a reading or a rejection to the ledgers. A rejection is
-//! counted on its sensor if that is known, else on the source: bad input never creates a sensor.
+//! counted on its sensor if that is stored, or in this batch before it, else on the source: bad input never creates a sensor.
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -117,6 +117,18 @@ impl<'i> DraftBatch<'i> {
             })
     }
 
+    /// A sensor whose row is stored, or will be with this batch: no other can have a ledger.
+    fn known(&self, id: &str) -> Option<SensorKey> {
+        let sensor = self.intake.registry().sensor_named(id)?;
+        let in_batch = || {
+            sensor
+                .series
+                .iter()
+                .any(|(_, series)| self.unsaved.contains(series))
+        };
+        (sensor.saved || in_batch()).then_some(sensor.key)
+    }
+
     fn reject(
         &mut self,
         item: u32,
@@ -130,7 +142,7 @@ impl<'i> DraftBatch<'i> {
             field.truncate(field.floor_char_boundary(MAX_QUOTED));
             field.push('…');
         }
-        let sensor = sensor.and_then(|id| self.intake.registry().sensor_key(id));
+        let sensor = sensor.and_then(|id| self.known(id));
         match sensor {
             Some(sensor) => *self.rejected.entry(sensor).or_default() += 1,
             None => {

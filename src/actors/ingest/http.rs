@@ -19,9 +19,11 @@ pub struct HttpIngest {
     intake: Intake,
     store: Arc<dyn Store>,
     patience: Duration,
-    /// First arrivals of keys whose readings are on their way.
-    under_way: Mutex<HashMap<String, (Timestamp, usize)>>,
+    under_way: UnderWay,
 }
+
+/// First arrivals of keys whose readings are on their way, and how many requests of each are.
+type UnderWay = Arc<Mutex<HashMap<String, (Timestamp, usize)>>>;
 
 /// What a request came to.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, utoipa::ToSchema)]
@@ -58,7 +60,7 @@ impl HttpIngest {
             intake,
             store,
             patience,
-            under_way: Mutex::default(),
+            under_way: UnderWay::default(),
         }
     }
 
@@ -98,12 +100,18 @@ impl HttpIngest {
                     PermitError::TooLarge(share) => IngestError::TooLarge(share),
                     PermitError::Busy => IngestError::Busy,
                 })?;
+        let delivery = tokio::spawn(async move {
+            let delivery = delivery.await;
+            // Not before, though the sender may have gone away long since: if he comes again, he gets the same time.
+            drop(arrival);
+            delivery
+        });
         match tokio::time::timeout(self.patience, delivery).await {
-            Ok(Delivery::Stored(receipt)) => {
+            Ok(Ok(Delivery::Stored(receipt))) => {
                 ingested.add(&receipt, &items);
                 Ok(ingested)
             }
-            Ok(Delivery::Undelivered) => Err(IngestError::Undelivered),
+            Ok(Ok(Delivery::Undelivered) | Err(_)) => Err(IngestError::Undelivered),
             Err(_) => Err(IngestError::TimedOut),
         }
     }
@@ -137,27 +145,30 @@ impl Ingested {
 }
 
 /// The time that stands in for times that are not given, and the key it belongs to while the request is under way.
-struct Arrival<'h> {
+struct Arrival {
     time: Timestamp,
-    key: Option<(&'h HttpIngest, String)>,
+    key: Option<(UnderWay, String)>,
 }
 
-impl<'h> Arrival<'h> {
-    async fn begin(ingest: &'h HttpIngest, key: &str) -> Result<Self, IngestError> {
+impl Arrival {
+    async fn begin(ingest: &HttpIngest, key: &str) -> Result<Self, IngestError> {
         let partition = partition(key);
-        let stored = ingest.store.position(ingest.intake.source(), &partition).await?;
-        let now = ingest.intake.now();
-        let mut under_way = ingest.under_way.lock();
-        let entry = under_way
-            .entry(partition.clone())
-            .or_insert((stored.map_or(now, Timestamp), 0));
-        entry.1 += 1;
-        let time = stored.map_or(entry.0, Timestamp);
-        drop(under_way);
-        Ok(Self {
+        // Noted before the database is asked: a request that ends meanwhile is seen here or there.
+        let time = {
+            let mut under_way = ingest.under_way.lock();
+            let first = (ingest.intake.now(), 0);
+            let (time, requests) = under_way.entry(partition.clone()).or_insert(first);
+            *requests += 1;
+            *time
+        };
+        let mut arrival = Self {
             time,
-            key: Some((ingest, partition)),
-        })
+            key: Some((ingest.under_way.clone(), partition.clone())),
+        };
+        if let Some(stored) = ingest.store.position(ingest.intake.source(), &partition).await? {
+            arrival.time = Timestamp(stored);
+        }
+        Ok(arrival)
     }
 
     fn position(&self, intake: &Intake) -> Vec<Position> {
@@ -170,13 +181,13 @@ impl<'h> Arrival<'h> {
     }
 }
 
-impl Drop for Arrival<'_> {
+impl Drop for Arrival {
     fn drop(&mut self) {
-        if let Some((ingest, partition)) = &self.key {
-            let mut under_way = ingest.under_way.lock();
-            if let Some((_, users)) = under_way.get_mut(partition) {
-                *users -= 1;
-                if *users == 0 {
+        if let Some((under_way, partition)) = &self.key {
+            let mut under_way = under_way.lock();
+            if let Some((_, requests)) = under_way.get_mut(partition) {
+                *requests -= 1;
+                if *requests == 0 {
                     under_way.remove(partition);
                 }
             }

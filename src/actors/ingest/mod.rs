@@ -21,3 +21,6 @@ pub use intake::{Intake, IntakeSettings};
 pub use own::OwnFeed;
 pub use polled::{Feed, PolledSource, SourceCommand, SourceState, SourceStatus};
 pub use simulated::SimulatedFeed;
+
+#[cfg(test)]
+mod tests;

@@ -55,6 +55,8 @@ pub struct StorageWriter {
     busy: Option<(SpawnHandle, Instant)>,
     claimed: bool,
     last: Option<BatchNumber>,
+    /// Groups refused since the last commit.
+    refusals: u32,
     ever_started: bool,
 }
 
@@ -72,6 +74,7 @@ impl StorageWriter {
             busy: None,
             claimed: true,
             last,
+            refusals: 0,
             ever_started: false,
         }
     }
@@ -125,6 +128,7 @@ impl StorageWriter {
     ) {
         let parts = &self.parts;
         let now = parts.dispatcher.clock().now();
+        self.refusals = 0;
         let mut readings = 0;
         for ((ticket, batch), report) in tickets.into_iter().zip(&group.batches).zip(&report.batches) {
             self.last = Some(batch.number);
@@ -171,6 +175,7 @@ impl StorageWriter {
             GiveUp::Refused(_) => {
                 tracing::error!(%error, "the store refused a group, the pipeline rewinds");
                 self.parts.metrics.set_store_failing(Some(error.to_string()));
+                self.refusals = self.refusals.saturating_add(1);
                 self.rewind(ctx);
             }
         }
@@ -191,7 +196,12 @@ impl StorageWriter {
         self.siding.rewind(epoch);
         tracing::warn!(epoch, "the pipeline rewinds to what is stored");
         let (store, instance) = (self.parts.store.clone(), self.parts.instance.clone());
+        // What was refused once is likely to come again.
+        let pause = self.refusals.checked_sub(1).map(retry::pause);
         let claim = async move {
+            if let Some(pause) = pause {
+                tokio::time::sleep(pause).await;
+            }
             let mut attempt = 0;
             loop {
                 match store.claim_writer(&instance).await {

@@ -2,7 +2,9 @@
 
 use async_trait::async_trait;
 
+use super::connection::finish;
 use super::fault::Fault;
+use super::statement::MultiRow;
 use super::{SqliteStore, expire, records, series};
 use crate::domain::{Anomaly, Ledger, SensorKey, SeriesId, SourceName, Timestamp, WindowResult};
 use crate::storage::history::{
@@ -21,6 +23,13 @@ macro_rules! ask {
         answer.await.map_err(|fault: Fault| fault.during($what))
     }};
 }
+
+static RESTARTS: MultiRow = MultiRow::new(
+    "INSERT INTO restarts (time, actor, reason, detail, by, took_us) VALUES",
+    "(?,?,?,?,?,?)",
+    "",
+    512,
+);
 
 #[async_trait]
 impl History for SqliteStore {
@@ -79,18 +88,26 @@ impl History for SqliteStore {
             > 0)
     }
 
-    async fn record_restart(&self, restart: &RestartRow) -> Result<(), StoreError> {
-        let query = sqlx::query(
-            "INSERT INTO restarts (time, actor, reason, detail, by, took_us) VALUES (?, ?, ?, ?, ?, ?)",
-        )
-        .bind(restart.time.0)
-        .bind(&restart.actor)
-        .bind(&restart.reason)
-        .bind(&restart.detail)
-        .bind(&restart.by)
-        .bind(restart.took_us);
-        self.write("recording a restart", query).await?;
-        Ok(())
+    async fn record_restarts(&self, restarts: &[RestartRow]) -> Result<(), StoreError> {
+        let what = "recording restarts";
+        let mut writer = self.writer.lock().await;
+        let mut transaction = writer.begin().await.map_err(|fault| fault.during(what))?;
+        let result = RESTARTS
+            .execute(&mut transaction, restarts, |values, restart| {
+                values
+                    .add(restart.time.0)
+                    .add(restart.actor.as_str())
+                    .add(restart.reason.as_str())
+                    .add(restart.detail.as_str())
+                    .add(restart.by.as_deref())
+                    .add(restart.took_us);
+            })
+            .await;
+        let (result, sound) = finish(transaction, result, what).await;
+        if !sound {
+            writer.discard().await;
+        }
+        result
     }
 
     async fn restarts(&self, actor: Option<&str>, limit: usize) -> Result<Vec<RestartRow>, StoreError> {

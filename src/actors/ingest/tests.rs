@@ -1,0 +1,323 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use super::*;
+use crate::actors::Rails;
+use crate::actors::batch::{Delivery, SliceGuard};
+use crate::actors::dispatcher::{Dispatcher, Incoming, Rewind, ShardQueue};
+use crate::actors::fixture::{Station, registry};
+use crate::actors::permits::{PermitError, Share};
+use crate::actors::shard::ShardWork;
+use crate::clock::ManualClock;
+use crate::decode::JsonMapping;
+use crate::decode::range::TimeRange;
+use crate::domain::{ActiveTime, BatchNumber, Flags, RejectReason, SensorKey, SourceName, Timestamp};
+use crate::storage::{NullStore, SliceOutcome};
+
+const NOW: Timestamp = Timestamp::from_seconds(1_700_000_000);
+const HOUR: i64 = 3_600_000_000;
+
+/// Slices that wait for their sensors.
+type Waiting = Arc<Mutex<Vec<(SliceGuard, Vec<Incoming>)>>>;
+
+struct Queue(Waiting);
+
+impl ShardQueue<ShardWork> for Queue {
+    fn slice(&self, guard: SliceGuard, readings: Vec<Incoming>) {
+        self.0.lock().push((guard, readings));
+    }
+
+    fn work(&self, guard: SliceGuard, _: ShardWork) {
+        guard.answer(SliceOutcome::default());
+    }
+
+    fn rewind(&self, _: Rewind) {}
+}
+
+struct Quay {
+    clock: Arc<ManualClock>,
+    station: Arc<Station>,
+    waiting: Waiting,
+    intake: Intake,
+}
+
+impl Quay {
+    fn new() -> Self {
+        let clock = Arc::new(ManualClock::new(NOW));
+        let source = |name| SourceName::parse(name).unwrap();
+        let rails: Rails = Dispatcher::new(
+            registry(1),
+            clock.clone(),
+            BatchNumber(1),
+            ActiveTime(0),
+            source("internal"),
+        );
+        let (station, waiting) = (Arc::new(Station::default()), Waiting::default());
+        rails.connect(station.clone(), vec![Box::new(Queue(waiting.clone()))]);
+        let settings = IntakeSettings {
+            share: Share {
+                readings: 4,
+                bytes: 1_000,
+            },
+            time_range: TimeRange::default(),
+            batch_readings: 3,
+            mapping: JsonMapping::default(),
+        };
+        Self {
+            clock,
+            station,
+            waiting,
+            intake: Intake::new(source("test"), Arc::new(rails), settings),
+        }
+    }
+
+    fn decode(&self, payload: &str) -> DraftBatch<'_> {
+        self.intake.decode(payload.as_bytes(), NOW, "7".to_owned())
+    }
+
+    fn key(&self, sensor: &str) -> SensorKey {
+        self.intake.registry().sensor_key(sensor).unwrap()
+    }
+
+    /// A batch with this sensor's definition has committed.
+    fn save(&self, sensor: &str) {
+        let info = self.intake.registry().sensor_named(sensor).unwrap();
+        let (sensor, series) = self.intake.registry().define(info.series[0].1).unwrap();
+        self.intake.registry().mark_saved(&[sensor], &[series]);
+    }
+}
+
+fn item(sensor: &str, time: i64) -> String {
+    format!(r#"{{"sensor_id":"{sensor}","metric":"m","value":1,"timestamp":{time}}}"#)
+}
+
+fn refusals(batch: &DraftBatch<'_>) -> Vec<(u32, &'static str, String)> {
+    let refused = batch.refused().iter();
+    refused
+        .map(|refusal| (refusal.index, refusal.kind.as_str(), refusal.field.clone()))
+        .collect()
+}
+
+fn rejected(batch: &mut DraftBatch<'_>) -> Vec<(SensorKey, u64, u64)> {
+    let ledger = batch.rejections().ledger.into_iter();
+    ledger
+        .map(|(sensor, delta)| (sensor, delta.received, delta.rejected))
+        .collect()
+}
+
+#[test]
+fn times_out_of_range_are_refused_and_those_at_its_ends_are_not() {
+    let quay = Quay::new();
+    let range = TimeRange::default();
+    let (first, last) = (range.min_time.0, NOW.0 + range.max_future);
+    assert_eq!(range.max_future, HOUR);
+    let items = [first - 1, first, last, last + 1].map(|time| item("s", time));
+    let batch = quay.decode(&format!("[{}]", items.join(",")));
+    assert_eq!((batch.received(), batch.readings()), (4, 2));
+    let field = "timestamp".to_owned();
+    assert_eq!(
+        refusals(&batch),
+        [
+            (0, "time_out_of_range", field.clone()),
+            (3, "time_out_of_range", field)
+        ]
+    );
+    assert_eq!(batch.items, [1, 2]);
+    let letter = &batch.dead_letters[0];
+    assert_eq!(
+        (letter.position.as_str(), letter.reason),
+        ("7", RejectReason::TimeOutOfRange)
+    );
+}
+
+#[test]
+fn what_has_no_time_gets_that_of_its_arrival() {
+    let quay = Quay::new();
+    let batch = quay.decode(r#"{"sensor_id":"s","metric":"m","value":1}"#);
+    assert_eq!(batch.readings[0].reading.time, NOW);
+}
+
+#[test]
+fn a_refusal_is_counted_on_its_sensor_once_that_is_stored() {
+    let quay = Quay::new();
+    let broken = r#"{"sensor_id":"s","metric":"m","value":"x"}"#;
+    let mut batch = quay.decode(broken);
+    assert_eq!(rejected(&mut batch), [], "it was named, and never stored");
+    assert_eq!(
+        (batch.source_ledger.received, batch.source_ledger.rejected),
+        (1, 1)
+    );
+    assert_eq!(batch.dead_letters[0].sensor, None);
+    quay.save("s");
+    let mut batch = quay.decode(&format!("[{broken},{broken}]"));
+    assert_eq!(batch.dead_letters[1].sensor, Some(quay.key("s")));
+    assert_eq!(rejected(&mut batch), [(quay.key("s"), 2, 2)]);
+    assert!(batch.source_ledger.is_zero());
+    assert_eq!(rejected(&mut batch), [], "they are taken out");
+}
+
+#[test]
+fn a_refusal_is_counted_on_a_sensor_that_the_batch_brings() {
+    let quay = Quay::new();
+    let broken = r#"{"sensor_id":"s","metric":"m","value":"x"}"#;
+    let mut batch = quay.decode(&format!("[{},{broken}]", item("s", NOW.0)));
+    assert_eq!(batch.unsaved.len(), 1);
+    assert_eq!(rejected(&mut batch), [(quay.key("s"), 1, 1)]);
+}
+
+#[test]
+fn bad_input_makes_no_sensor() {
+    let quay = Quay::new();
+    let payload = format!("[{},{}]", item("new", 0), r#"{"sensor_id":"new","value":{}}"#);
+    let batch = quay.decode(&payload);
+    assert_eq!((batch.received(), batch.readings()), (2, 0));
+    assert_eq!(quay.intake.registry().sensor_key("new"), None);
+    assert_eq!(batch.source_ledger.rejected, 2);
+}
+
+#[test]
+fn a_sensor_too_many_is_refused_with_the_reason() {
+    let quay = Quay::new();
+    for number in 0..9 {
+        assert_eq!(quay.decode(&item(&format!("n{number}"), NOW.0)).readings(), 1);
+    }
+    let batch = quay.decode(&item("n9", NOW.0));
+    assert_eq!(refusals(&batch), [(0, "limit_reached", "sensor_id".to_owned())]);
+    assert_eq!(quay.decode(&item("n8", NOW.0)).readings(), 1, "known ones go on");
+}
+
+#[tokio::test]
+async fn a_batch_brings_the_definitions_that_are_not_stored_and_says_what_it_knows() {
+    let quay = Quay::new();
+    let payload = format!(
+        "[{},{},{}]",
+        item("a", NOW.0),
+        item("a", NOW.0 + 1),
+        item("s", NOW.0)
+    );
+    quay.save("s");
+    let batch = quay.decode(&payload);
+    let delivery = quay.intake.try_deliver(batch, 10, Vec::new()).unwrap();
+    assert_eq!(quay.intake.room(), 1);
+    let (guard, readings) = quay.waiting.lock().pop().unwrap();
+    let fresh: Vec<bool> = readings.iter().map(|incoming| incoming.fresh).collect();
+    assert_eq!(fresh, [true, true, false]);
+    assert!(
+        readings
+            .iter()
+            .all(|incoming| incoming.reading.flags == Flags::NONE)
+    );
+    guard.answer(SliceOutcome::default());
+    let arrived = quay.station.complete();
+    let sensors: Vec<&str> = arrived
+        .batch
+        .sensors
+        .iter()
+        .map(|sensor| sensor.id.as_str())
+        .collect();
+    assert_eq!(
+        (sensors, arrived.batch.series.len(), arrived.received),
+        (vec!["a"], 1, 3)
+    );
+    drop(arrived);
+    assert!(matches!(delivery.await, Delivery::Undelivered));
+    assert_eq!(quay.intake.room(), 4);
+}
+
+#[tokio::test]
+async fn without_room_a_batch_waits_or_is_told_so() {
+    let quay = Quay::new();
+    let three = format!("[{},{},{}]", item("s", 1), item("s", 2), item("s", 3));
+    let first = quay.intake.try_deliver(quay.decode(&three), 999, Vec::new());
+    let busy = |bytes| {
+        quay.intake
+            .try_deliver(quay.decode(&item("s", 1)), bytes, Vec::new())
+            .err()
+    };
+    assert_eq!(busy(2), Some(PermitError::Busy));
+    assert!(matches!(busy(1_001), Some(PermitError::TooLarge(_))));
+    assert!(busy(1).is_none());
+    drop(first);
+}
+
+/// What an HTTP push gets, of a database that answers when it likes.
+struct Push {
+    quay: Quay,
+    ingest: Arc<HttpIngest>,
+}
+
+impl Push {
+    fn new() -> Self {
+        let quay = Quay::new();
+        let patience = Duration::from_secs(30);
+        let ingest = HttpIngest::new(quay.intake.clone(), Arc::new(NullStore::new()), patience);
+        Self {
+            quay,
+            ingest: Arc::new(ingest),
+        }
+    }
+
+    const PAYLOAD: &str = r#"{"sensor_id":"s","metric":"m","value":1}"#;
+
+    async fn send(&self, key: Option<&str>) -> Result<Ingested, IngestError> {
+        self.ingest.ingest(Self::PAYLOAD.as_bytes(), key).await
+    }
+
+    /// The times of the readings on their way.
+    fn times(&self) -> Vec<Timestamp> {
+        let waiting = self.quay.waiting.lock();
+        waiting
+            .iter()
+            .map(|(_, readings)| readings[0].reading.time)
+            .collect()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_repeated_request_gets_the_time_of_the_first_while_that_is_on_its_way() {
+    let push = Push::new();
+    let key = Some("k");
+    assert!(matches!(push.send(key).await, Err(IngestError::TimedOut)));
+    push.quay.clock.advance(HOUR);
+    assert!(matches!(push.send(key).await, Err(IngestError::TimedOut)));
+    assert!(matches!(push.send(None).await, Err(IngestError::TimedOut)));
+    let later = NOW.saturating_add(HOUR);
+    assert_eq!(push.times(), [NOW, NOW, later]);
+    let arrived = {
+        let (guard, _) = push.quay.waiting.lock().remove(0);
+        guard.answer(SliceOutcome::default());
+        push.quay.station.complete()
+    };
+    let position = &arrived.batch.positions[0];
+    assert_eq!(
+        (position.partition.as_str(), position.offset),
+        ("idempotency/k", NOW.0)
+    );
+    push.quay.waiting.lock().clear();
+    drop(arrived);
+    tokio::task::yield_now().await;
+    assert!(matches!(push.send(key).await, Err(IngestError::TimedOut)));
+    assert_eq!(push.times(), [later], "nothing of the first was stored");
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_readings_than_a_batch_may_have_are_refused() {
+    let push = Push::new();
+    let four = format!("[{0},{0},{0},{0}]", Push::PAYLOAD);
+    let refused = push.ingest.ingest(four.as_bytes(), None).await;
+    assert!(matches!(
+        refused,
+        Err(IngestError::TooManyReadings {
+            readings: 4,
+            limit: 3
+        })
+    ));
+    let three = format!("[{0},{0},{0}]", Push::PAYLOAD);
+    assert!(matches!(
+        push.ingest.ingest(three.as_bytes(), None).await,
+        Err(IngestError::TimedOut)
+    ));
+    assert_eq!(push.ingest.ingest(b"[]", None).await.unwrap().received, 0);
+}
