@@ -61,20 +61,21 @@ impl ShardSupervisor {
         if self.catch_up.loading {
             return;
         }
-        let sensors = self.catch_up.take(LOAD_SENSORS);
+        let taken = self.catch_up.take(LOAD_SENSORS).into_iter();
+        let (mut rebuild, plain): (Vec<SensorKey>, Vec<SensorKey>) =
+            taken.partition(|key| self.must_rebuild(*key));
+        let parts = self.env.parts.clone();
+        let at_once = (parts.settings.load_readings / REBUILD_READINGS).max(1);
+        for later in rebuild.drain(at_once.min(rebuild.len())..) {
+            self.catch_up.want(later);
+        }
+        let sensors = [plain.as_slice(), &rebuild].concat();
         if sensors.is_empty() {
             return;
         }
         self.catch_up.loading = true;
         let (epoch, seen) = (self.epoch, self.seen);
-        let parts = self.env.parts.clone();
-        let rebuild: Vec<SensorKey> = sensors
-            .iter()
-            .copied()
-            .filter(|key| self.must_rebuild(*key))
-            .collect();
         let pause = (self.catch_up.failures > 0).then(|| retry::pause(self.catch_up.failures - 1));
-        let wanted = sensors.clone();
         let load = async move {
             if let Some(pause) = pause {
                 tokio::time::sleep(pause).await;
@@ -84,7 +85,7 @@ impl ShardSupervisor {
             }
             load(
                 parts.store.as_ref(),
-                &wanted,
+                &plain,
                 &rebuild,
                 parts.settings.load_readings,
             )
@@ -199,24 +200,14 @@ async fn read_start(store: &dyn Store) -> Result<Start, StoreError> {
 
 async fn load(
     store: &dyn Store,
-    sensors: &[SensorKey],
+    plain: &[SensorKey],
     rebuild: &[SensorKey],
     readings: usize,
 ) -> Result<Loaded, StoreError> {
-    let plain: Vec<SensorKey> = sensors
-        .iter()
-        .copied()
-        .filter(|key| !rebuild.contains(key))
-        .collect();
-    let mut loaded = store.load_sensors(&plain, readings).await?;
+    // The first read says what all of them have seen, even if nothing is asked of it.
+    let mut loaded = store.load_sensors(plain, readings).await?;
     for key in rebuild {
         let recent = store.load_recent(*key, REBUILD_READINGS).await?;
-        // The earlier of two reads is what both have seen.
-        loaded.as_of = if plain.is_empty() {
-            recent.as_of
-        } else {
-            loaded.as_of.min(recent.as_of)
-        };
         loaded.sensors.extend(recent.sensors);
     }
     Ok(loaded)
