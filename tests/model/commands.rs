@@ -1,8 +1,10 @@
 //! What each command does to a sensor in each mode, and how it comes back.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use sensorhive::actors::batch::Delivery;
+use sensorhive::actors::ingest::Intake;
 use sensorhive::actors::sensor::Inspect;
 use sensorhive::actors::shard::env::Mode;
 use sensorhive::actors::shard::messages::{Command, Find, ListSensors, SensorStatus};
@@ -11,12 +13,13 @@ use sensorhive::storage::history::RestartRow;
 use sensorhive::storage::sqlite::SqliteSettings;
 
 use super::Schedule;
-use super::faulty::Shared;
+use super::faulty::{Faults, Shared};
 use super::world::{self, POISON, Service};
 
 /// One sensor, `s0`; with `quarantine` it has a crash budget of two.
 struct Bench {
     service: Service,
+    shared: Arc<Shared>,
     _directory: tempfile::TempDir,
     key: SensorKey,
     time: i64,
@@ -32,9 +35,11 @@ impl Bench {
             quarantine,
             ..Schedule::of(0)
         };
-        let service = Service::start(schedule, settings, Shared::new(0)).await;
+        let shared = Shared::new(0);
+        let service = Service::start(schedule, settings, shared.clone()).await;
         let mut bench = Self {
             service,
+            shared,
             _directory: directory,
             key: SensorKey(1),
             time: world::now() - 60_000_000,
@@ -55,10 +60,7 @@ impl Bench {
             format!(r#"{{"sensor_id":"s0","metric":"m","value":{value},"timestamp":{time}}}"#)
         });
         let payload = format!("[{}]", items.collect::<Vec<_>>().join(","));
-        let intake = self.service.intake(0);
-        let batch = intake.decode(payload.as_bytes(), intake.now(), String::new());
-        let delivery = intake.deliver(batch, payload.len(), Vec::new()).await.unwrap();
-        assert!(matches!(delivery, Delivery::Stored(_)));
+        stored(self.service.intake(0), payload).await;
     }
 
     async fn command(&self, command: Command) {
@@ -137,6 +139,12 @@ impl Bench {
             .ledger;
         assert_eq!(ledger.unprocessed, 0);
     }
+}
+
+async fn stored(intake: Intake, payload: String) {
+    let batch = intake.decode(payload.as_bytes(), intake.now(), String::new());
+    let delivery = intake.deliver(batch, payload.len(), Vec::new()).await.unwrap();
+    assert!(matches!(delivery, Delivery::Stored(_)));
 }
 
 #[test]
@@ -233,6 +241,45 @@ fn however_much_poison_there_is_the_others_have_their_turn() {
         let ledger = pipeline.store.sensor_ledger(bench.key).await.unwrap().ledger;
         assert_eq!((ledger.stored, ledger.unprocessed), (POISONOUS + 1, 0));
         drop(pipeline);
+        bench.service.end().await;
+    });
+}
+
+/// Sensors leave memory after 300 ms.
+#[test]
+fn a_sensor_stays_until_what_it_saw_is_stored() {
+    actix::System::new().block_on(async {
+        let mut bench = Bench::new(true, false).await;
+        bench.key = SensorKey(2);
+        bench.shared.set(Faults {
+            transient: 1000,
+            ..Faults::NONE
+        });
+        let payload = |time| format!(r#"{{"sensor_id":"s1","metric":"m","value":1,"timestamp":{time}}}"#);
+        let time = bench.time;
+        let first = stored(bench.service.intake(0), payload(time));
+        let second = async {
+            tokio::time::sleep(Duration::from_millis(800)).await;
+            assert_eq!(
+                bench.status().await.map(|status| status.mode),
+                Some(Mode::Running)
+            );
+            let heal = async {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                bench.shared.set(Faults::NONE);
+            };
+            futures_util::join!(stored(bench.service.intake(1), payload(time + 1_000)), heal);
+        };
+        futures_util::join!(first, second);
+        let find = Find(bench.key);
+        let sensor = bench.service.pipeline().shards[0]
+            .send(find)
+            .await
+            .unwrap()
+            .unwrap();
+        let series = sensor.send(Inspect).await.unwrap().state.series.pop().unwrap();
+        assert_eq!(series.remembered, 2);
+        bench.comes_to(Mode::Passive).await;
         bench.service.end().await;
     });
 }
