@@ -2,7 +2,7 @@
 //! land although nobody waits any more; reads that fail, and snapshots that nobody can read.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -27,7 +27,7 @@ pub struct Faults {
     pub orphan: u32,
     /// Of a thousand snapshots.
     pub unreadable: u32,
-    /// Of a thousand reads for a catch-up.
+    /// Of a thousand reads for a catch-up; claims after a rewind fail three times as often.
     pub failed_reads: u32,
 }
 
@@ -55,11 +55,14 @@ pub struct Injected {
     pub failed_reads: AtomicU64,
     pub orphans: AtomicU64,
     pub unreadable: AtomicU64,
+    /// Not injected: the service ended by itself.
+    pub gave_up: AtomicU64,
 }
 
 pub struct FaultyStore<S> {
     inner: Arc<S>,
     shared: Arc<Shared>,
+    claimed: AtomicBool,
 }
 
 /// What outlives a restart of the process.
@@ -92,6 +95,7 @@ impl<S: Store> FaultyStore<S> {
         Self {
             inner: Arc::new(inner),
             shared,
+            claimed: AtomicBool::new(false),
         }
     }
 }
@@ -114,6 +118,11 @@ impl<S: Store + 'static> Store for FaultyStore<S> {
     }
 
     async fn claim_writer(&self, instance: &InstanceId) -> Result<WriterState, StoreError> {
+        // The first is that of the start.
+        let again = self.claimed.swap(true, Ordering::Relaxed);
+        if again && self.shared.draw() < 3 * self.shared.faults.lock().failed_reads {
+            return Err(error(ErrorClass::Transient));
+        }
         self.inner.claim_writer(instance).await
     }
 

@@ -149,6 +149,7 @@ async fn run(schedule: Schedule) -> check::Outcome {
         starts: service.starts.get(),
         ..outcome
     };
+    assert_eq!(injected.gave_up.load(Ordering::Relaxed), 0, "{schedule:?}");
     service.end().await;
     outcome
 }

@@ -4,6 +4,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rand::seq::IndexedRandom;
@@ -60,7 +61,7 @@ pub fn config() -> SeriesConfig {
     }
 }
 
-async fn start(store: Arc<dyn Store>, schedule: Schedule) -> Pipeline {
+async fn start(store: Arc<dyn Store>, schedule: Schedule, shared: Arc<Shared>) -> Pipeline {
     let policy = Policy {
         budget: CrashBudget {
             crashes: if schedule.quarantine { 2 } else { 10_000 },
@@ -104,7 +105,10 @@ async fn start(store: Arc<dyn Store>, schedule: Schedule) -> Pipeline {
         policy,
     };
     let catalog = |_: Arc<Registry>| Arc::new(Fixed(Arc::new(config()))) as Arc<dyn Catalog>;
-    let fault = Arc::new(|fault: String| panic!("the service cannot go on: {fault}"));
+    let fault = Arc::new(move |fault: String| {
+        eprintln!("the service cannot go on: {fault}");
+        shared.injected.gave_up.fetch_add(1, Ordering::Relaxed);
+    });
     Pipeline::start(store, Arc::new(SystemClock), settings, catalog, fault)
         .await
         .unwrap()
@@ -157,7 +161,7 @@ impl Service {
     async fn begin(&self) {
         let store = SqliteStore::open(&self.settings).await.unwrap();
         let store = Arc::new(FaultyStore::new(store, self.shared.clone()));
-        let pipeline = Arc::new(start(store, self.schedule).await);
+        let pipeline = Arc::new(start(store, self.schedule, self.shared.clone()).await);
         *self.intakes.borrow_mut() = (0..SOURCES).map(|number| intake(&pipeline, number)).collect();
         *self.pipeline.borrow_mut() = Some(pipeline);
         self.starts.set(self.starts.get() + 1);

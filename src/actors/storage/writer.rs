@@ -54,6 +54,8 @@ pub struct StorageWriter {
     /// The commit under way, and when the oldest batch of its group departed.
     busy: Option<(SpawnHandle, Instant)>,
     claimed: bool,
+    /// The claim under way. There is never a second one: it would fence what the first has begun.
+    claim: Option<SpawnHandle>,
     last: Option<BatchNumber>,
     /// Groups refused since the last commit.
     refusals: u32,
@@ -73,6 +75,7 @@ impl StorageWriter {
             siding: Siding::new(1),
             busy: None,
             claimed: true,
+            claim: None,
             last,
             refusals: 0,
             ever_started: false,
@@ -192,6 +195,9 @@ impl StorageWriter {
             // Whatever becomes of it: its batches are undelivered, and the claim comes after it.
             ctx.cancel_future(commit);
         }
+        if let Some(claim) = self.claim.take() {
+            ctx.cancel_future(claim);
+        }
         let epoch = self.parts.dispatcher.rewind(self.last);
         self.siding.rewind(epoch);
         tracing::warn!(epoch, "the pipeline rewinds to what is stored");
@@ -214,18 +220,18 @@ impl StorageWriter {
                 }
             }
         };
-        ctx.spawn(claim.into_actor(self).map(move |state, writer, ctx| {
-            if writer.siding.epoch() == epoch {
-                writer.claimed = true;
-                writer.last = state.last_batch;
-                writer.parts.progress.send_replace(Progress {
-                    epoch,
-                    committed: 0,
-                    last: writer.last,
-                });
-                writer.pump(ctx);
-            }
+        let claim = ctx.spawn(claim.into_actor(self).map(move |state, writer, ctx| {
+            writer.claim = None;
+            writer.claimed = true;
+            writer.last = state.last_batch;
+            writer.parts.progress.send_replace(Progress {
+                epoch,
+                committed: 0,
+                last: writer.last,
+            });
+            writer.pump(ctx);
         }));
+        self.claim = Some(claim);
     }
 
     /// Fetches blocks of batch numbers before they run out.
@@ -262,6 +268,7 @@ impl Supervised for StorageWriter {
         // The context has dropped the commit under way. Its trains and those parked are undelivered; the rewind follows when
         // this actor may work again, and until then whatever arrives is dropped likewise.
         self.busy = None;
+        self.claim = None;
         self.claimed = false;
         self.parts.dispatcher.set_held(true);
         let epoch = self.siding.epoch();
