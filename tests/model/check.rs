@@ -115,6 +115,7 @@ async fn inspect_when(
     wanted: impl Fn(&Inspection) -> bool,
 ) -> Inspection {
     let shard = pipeline.rails.registry().shard_of_key(key).unwrap();
+    let mut last = None;
     for _ in 0..2_000 {
         if let Ok(Some(sensor)) = pipeline.shards[usize::from(shard)].send(Find(key)).await
             && let Ok(seen) = sensor.send(Inspect).await
@@ -125,10 +126,11 @@ async fn inspect_when(
             if matches!(seen.mode, Mode::Paused | Mode::Quarantined) {
                 world::command_sensor(pipeline, shard, key, Command::Resume).await;
             }
+            last = Some(seen);
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    panic!("seed {seed}: sensor {} does not come to rest", key.0);
+    panic!("seed {seed}: sensor {} does not come to rest: {last:?}", key.0);
 }
 
 /// Promises 1 and 2: for every time that was told, one row with the value that came first; poison may have been taken out.
