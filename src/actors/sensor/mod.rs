@@ -79,7 +79,9 @@ impl SensorActor {
         now: Timestamp,
     ) -> Self {
         let settings = &env.parts.settings;
-        let held = Held::new(settings.held_readings);
+        let mut held = Held::new(settings.held_readings);
+        // What was read for one that was here before, and left or was lost, is outdated.
+        held.begin_after(env.last.get());
         let snapshot_at = first_snapshot_at(now, key, settings.snapshot_interval);
         Self {
             key,

@@ -67,6 +67,8 @@ pub struct ShardEnv {
     pub address: OnceCell<Addr<ShardSupervisor>>,
     pub timers: RefCell<Timers>,
     pub scratch: RefCell<Scratch>,
+    /// The last batch that came out of the queue and may be committed.
+    pub last: Cell<Option<BatchNumber>>,
     /// Bytes of snapshots that may be taken now; negative when mandatory ones have overdrawn it.
     budget: Cell<i64>,
 }
@@ -95,6 +97,7 @@ impl ShardEnv {
             address: OnceCell::new(),
             timers: RefCell::default(),
             scratch: RefCell::default(),
+            last: Cell::default(),
             budget: Cell::new(budget),
         })
     }

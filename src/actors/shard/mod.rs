@@ -96,6 +96,7 @@ impl ShardSupervisor {
         let train = guard.train();
         let (number, at) = (train.number, train.at);
         self.seen = train.ordinal + 1;
+        self.env.last.set(Some(number));
         let collector = Collector::new(guard, readings.len(), env.parts.dispatcher.registry().clone());
         env.parts.latest.offer(
             env.parts.shard,
@@ -145,6 +146,7 @@ impl ShardSupervisor {
         let train = guard.train();
         let (number, at) = (train.number, train.at);
         self.seen = train.ordinal + 1;
+        self.env.last.set(Some(number));
         let collector = Collector::new(guard, 0, self.env.parts.dispatcher.registry().clone());
         match work {
             ShardWork::Advance(sensors) => {
@@ -225,6 +227,7 @@ impl ShardSupervisor {
     fn rewind(&mut self, rewind: Rewind) {
         self.epoch = rewind.epoch;
         self.seen = 0;
+        self.env.last.set(rewind.committed);
         let touched = |slot: &&Slot| {
             Some(slot.card.last_batch.get()) > rewind.committed || slot.card.mode.get() != Mode::Running
         };
