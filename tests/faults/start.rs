@@ -2,10 +2,12 @@
 
 use std::net::TcpListener;
 use std::process::{Output, Stdio};
+use std::time::Duration;
 
 use serde_json::json;
 
 use crate::instance::{Instance, Place, Starting, report};
+use crate::traffic::Random;
 
 /// Runs it to its end.
 fn run(place: &Place, flags: &[&str]) -> Output {
@@ -114,4 +116,25 @@ async fn a_log_that_cannot_be_written_stops_nothing() {
     assert_eq!(answer.status, 200, "{answer:?}");
     instance.sigterm();
     assert_eq!(instance.ended().await.code(), Some(0));
+}
+
+/// There is no moment at which a power cut leaves a database behind that cannot be started on.
+#[tokio::test]
+async fn killed_during_its_very_first_start_it_starts_the_next_time() {
+    const PLACES: u32 = 15;
+    let mut random = Random(3);
+    let mut made = 0;
+    for _ in 0..PLACES {
+        let place = Place::new("", &[]);
+        let starting = Starting::new(&place, &[]);
+        tokio::time::sleep(Duration::from_millis(random.below(100))).await;
+        starting.kill9();
+        made += u32::from(place.database().exists());
+        let instance = Instance::start(&place).await;
+        let answer = instance.api.ingest(&json!({"sensor_id": "a", "value": 1})).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+    report(&format!(
+        "kill -9 during {PLACES} very first starts, {made} of them with the database made already: each started the next time"
+    ));
 }
