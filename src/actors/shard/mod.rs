@@ -66,6 +66,7 @@ pub struct ShardSupervisor {
     ever_started: bool,
     /// Sensors were lost with a crash.
     restarted: bool,
+    look_round_at: tokio::time::Instant,
 }
 
 /// A sensor in memory.
@@ -90,6 +91,7 @@ impl ShardSupervisor {
             seen: 0,
             ever_started: false,
             restarted: false,
+            look_round_at: tokio::time::Instant::now(),
         }
     }
 
