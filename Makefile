@@ -20,7 +20,7 @@ test:
 
 # Prints the figures, each beside its ceiling from the same run.
 bench:
-	cargo bench --locked
+	cargo bench --locked --bench '*'
 
 lint:
 	cargo fmt --check

@@ -17,6 +17,8 @@ const SENSORS: u32 = 100_000;
 const BEFORE: u32 = 4;
 const TAIL: u32 = 10;
 const BATCH: usize = 5_000;
+/// Asking costs the shards a look at every sensor.
+const POLL: Duration = Duration::from_millis(50);
 
 /// In a process of its own, which says when it is ready and waits to be killed.
 pub fn prepare(path: &Path) {
@@ -78,7 +80,7 @@ async fn restart(path: &Path) -> Vec<Row> {
         if all == SENSORS as usize && running == all {
             break;
         }
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        tokio::time::sleep(POLL).await;
     }
     let took = began.elapsed() - started;
     pipeline.stop().await;

@@ -7,10 +7,11 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::Intake;
 use crate::actors::dispatcher::Incoming;
-use crate::actors::registry::Resolved;
+use crate::actors::registry::{Reader, Resolved};
 use crate::decode::{Draft, Refusal, Sink, range};
 use crate::domain::{
-    DeadLetter, LedgerDelta, MetricName, Reading, RejectReason, SensorId, SensorKey, SeriesId, Timestamp,
+    DeadLetter, LedgerDelta, MetricName, Reading, RejectReason, SensorId, SensorKey, SeriesId, TimeError,
+    Timestamp,
 };
 use crate::storage::SliceOutcome;
 
@@ -99,9 +100,6 @@ impl<'i> DraftBatch<'i> {
     fn resolve(&self, draft: &Draft<'_>) -> Result<Resolved, (&'static str, RejectReason, String)> {
         let registry = self.intake.registry();
         let unit = draft.unit.as_deref();
-        if let Some(resolved) = registry.lookup(&draft.sensor, &draft.metric, unit, draft.tags) {
-            return Ok(resolved);
-        }
         let invalid =
             |field, error: crate::domain::IdError| (field, RejectReason::Invalid, error.to_string());
         let sensor = SensorId::parse(&draft.sensor).map_err(|error| invalid("sensor_id", error))?;
@@ -127,6 +125,33 @@ impl<'i> DraftBatch<'i> {
                 .any(|(_, series)| self.unsaved.contains(series))
         };
         (sensor.saved || in_batch()).then_some(sensor.key)
+    }
+
+    fn time(&self, draft: &Draft<'_>) -> Timestamp {
+        draft.time.unwrap_or(self.arrival)
+    }
+
+    fn in_range(&self, time: Timestamp) -> Result<(), TimeError> {
+        range::check(time, self.now, self.intake.time_range())
+    }
+
+    fn accept(&mut self, draft: &Draft<'_>, time: Timestamp, resolved: Resolved) {
+        if !resolved.saved {
+            self.unsaved.insert(resolved.series);
+        }
+        self.items.push(draft.item);
+        self.readings.push(Incoming {
+            sensor: resolved.sensor,
+            shard: resolved.shard,
+            fresh: !resolved.sensor_saved,
+            reading: Reading {
+                series: resolved.series,
+                time,
+                value: draft.value,
+                index: 0,
+                flags: draft.quality.flags(),
+            },
+        });
     }
 
     fn reject(
@@ -170,30 +195,13 @@ impl<'i> DraftBatch<'i> {
 impl<'a> Sink<'a> for DraftBatch<'_> {
     fn reading(&mut self, draft: Draft<'a>) {
         self.received += 1;
-        let time = draft.time.unwrap_or(self.arrival);
-        let resolved = match range::check(time, self.now, self.intake.time_range()) {
+        let time = self.time(&draft);
+        let resolved = match self.in_range(time) {
             Ok(()) => self.resolve(&draft),
             Err(error) => Err(("timestamp", RejectReason::TimeOutOfRange, error.to_string())),
         };
         match resolved {
-            Ok(resolved) => {
-                if !resolved.saved {
-                    self.unsaved.insert(resolved.series);
-                }
-                self.items.push(draft.item);
-                self.readings.push(Incoming {
-                    sensor: resolved.sensor,
-                    shard: resolved.shard,
-                    fresh: !resolved.sensor_saved,
-                    reading: Reading {
-                        series: resolved.series,
-                        time,
-                        value: draft.value,
-                        index: 0,
-                        flags: draft.quality.flags(),
-                    },
-                });
-            }
+            Ok(resolved) => self.accept(&draft, time, resolved),
             Err((field, kind, reason)) => {
                 let mut payload = Vec::new();
                 crate::decode::encode_canonical(&draft, &mut payload);
@@ -220,5 +228,41 @@ impl<'a> Sink<'a> for DraftBatch<'_> {
             refusal.sensor.as_deref(),
             refusal.payload[..kept].to_vec(),
         );
+    }
+}
+
+/// Fills a batch from one payload: known series are looked up under one lock, which is let go of for whatever else comes.
+pub(super) struct Resolving<'b, 'i> {
+    batch: &'b mut DraftBatch<'i>,
+    reader: Option<Reader<'i>>,
+}
+
+impl<'b, 'i> Resolving<'b, 'i> {
+    pub(super) fn new(batch: &'b mut DraftBatch<'i>) -> Self {
+        Self { batch, reader: None }
+    }
+}
+
+impl<'a> Sink<'a> for Resolving<'_, '_> {
+    fn reading(&mut self, draft: Draft<'a>) {
+        let registry = self.batch.intake.registry();
+        let reader = self.reader.get_or_insert_with(|| registry.reader());
+        let time = self.batch.time(&draft);
+        let known = reader.lookup(&draft.sensor, &draft.metric, draft.unit.as_deref(), draft.tags);
+        match known {
+            Some(resolved) if self.batch.in_range(time).is_ok() => {
+                self.batch.received += 1;
+                self.batch.accept(&draft, time, resolved);
+            }
+            _ => {
+                self.reader = None;
+                self.batch.reading(draft);
+            }
+        }
+    }
+
+    fn refuse(&mut self, refusal: Refusal<'a>) {
+        self.reader = None;
+        self.batch.refuse(refusal);
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::DraftBatch;
+use super::draft::Resolving;
 use crate::actors::Rails;
 use crate::actors::batch::{Acknowledgement, Cargo, Delivery};
 use crate::actors::permits::{Permit, PermitError, Permits, Share};
@@ -69,7 +70,7 @@ impl Intake {
     /// Decodes a JSON payload. `arrival` stands in for times that it does not give.
     pub fn decode(&self, payload: &[u8], arrival: Timestamp, position: String) -> DraftBatch<'_> {
         let mut batch = DraftBatch::new(self, arrival, self.now(), position);
-        decode_json(payload, &self.settings.mapping, &mut batch);
+        decode_json(payload, &self.settings.mapping, &mut Resolving::new(&mut batch));
         batch
     }
 

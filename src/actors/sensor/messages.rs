@@ -2,10 +2,10 @@
 
 use actix::prelude::*;
 
-use super::{Comeback, SensorActor};
+use super::{Comeback, Sensor, SensorActor};
 use crate::actors::part::Part;
 use crate::actors::shard::env::Mode;
-use crate::actors::supervision::{Crash, SupervisionEvent};
+use crate::actors::supervision::{Crash, SupervisionEvent, relay};
 use crate::core::SensorView;
 use crate::domain::{BatchNumber, SensorKey};
 use crate::storage::StoredSensor;
@@ -56,6 +56,11 @@ pub enum SensorWork {
     Snapshot,
 }
 
+/// The sensor panicked while its shard had reached in.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Relapse(pub Crash);
+
 /// A batch that it had seen will not be committed.
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -84,9 +89,9 @@ pub struct Inspection {
     pub memory: usize,
 }
 
-impl SensorActor {
-    fn took_message(&mut self, part: &Part) {
-        self.seen = Some(part.train().number);
+impl Sensor {
+    /// A message has come out of the mailbox.
+    fn took_message(&self) {
         self.card.queued.set(self.card.queued.get().saturating_sub(1));
     }
 }
@@ -95,10 +100,11 @@ impl Handler<Observe> for SensorActor {
     type Result = ();
 
     fn handle(&mut self, Observe { part, rest }: Observe, _ctx: &mut Context<Self>) {
-        self.took_message(&part);
-        match self.card.mode.get() {
-            Mode::Running => self.observe(part, rest),
-            _ => self.pass_by(part),
+        let mut sensor = self.sensor.borrow_mut();
+        sensor.took_message();
+        match sensor.card.mode.get() {
+            Mode::Running => sensor.observe(part, rest),
+            _ => sensor.pass_by(part),
         }
     }
 }
@@ -107,16 +113,27 @@ impl Handler<Act> for SensorActor {
     type Result = ();
 
     fn handle(&mut self, Act { part, work }: Act, _ctx: &mut Context<Self>) {
-        self.took_message(&part);
+        let mut sensor = self.sensor.borrow_mut();
+        sensor.took_message();
+        sensor.seen = Some(part.train().number);
         match work {
-            SensorWork::Advance => self.advance(part),
-            SensorWork::Restore(stored, as_of) => self.restore(part, &stored, as_of),
-            SensorWork::Pause => self.pause(part),
-            SensorWork::Resume { by, why } => self.resume_by(part, by, why),
-            SensorWork::Reset { by, why } => self.reset(part, by, why),
-            SensorWork::Passivate => self.passivate(part),
-            SensorWork::Snapshot => self.snapshot_into(part),
+            SensorWork::Advance => sensor.advance(part),
+            SensorWork::Restore(stored, as_of) => sensor.restore(part, &stored, as_of),
+            SensorWork::Pause => sensor.pause(part),
+            SensorWork::Resume { by, why } => sensor.resume_by(part, by, why),
+            SensorWork::Reset { by, why } => sensor.reset(part, by, why),
+            SensorWork::Passivate => sensor.passivate(part),
+            SensorWork::Snapshot => sensor.snapshot_into(part),
         }
+    }
+}
+
+impl Handler<Relapse> for SensorActor {
+    type Result = ();
+
+    fn handle(&mut self, Relapse(crash): Relapse, _ctx: &mut Context<Self>) {
+        self.sensor.borrow().took_message();
+        relay(crash);
     }
 }
 
@@ -124,7 +141,9 @@ impl Handler<Rewound> for SensorActor {
     type Result = ();
 
     fn handle(&mut self, Rewound { committed }: Rewound, _ctx: &mut Context<Self>) {
-        self.rewound(committed);
+        let mut sensor = self.sensor.borrow_mut();
+        sensor.took_message();
+        sensor.rewound(committed);
     }
 }
 
@@ -132,16 +151,17 @@ impl Handler<Inspect> for SensorActor {
     type Result = Inspection;
 
     fn handle(&mut self, _: Inspect, _ctx: &mut Context<Self>) -> Inspection {
+        let sensor = self.sensor.borrow();
         Inspection {
-            sensor: self.key,
-            mode: self.card.mode.get(),
-            state: self.state.inspect(),
-            mailbox: self.card.queued.get(),
-            restarts: self.handle.restarts(),
-            crashes: self.handle.crashes(),
-            last_crash: self.handle.last_crash(),
-            events: self.handle.recent_events(),
-            memory: self.state.memory() + size_of::<Self>(),
+            sensor: sensor.key,
+            mode: sensor.card.mode.get(),
+            state: sensor.state.inspect(),
+            mailbox: sensor.card.queued.get(),
+            restarts: sensor.handle.restarts(),
+            crashes: sensor.handle.crashes(),
+            last_crash: sensor.handle.last_crash(),
+            events: sensor.handle.recent_events(),
+            memory: sensor.state.memory() + size_of::<Sensor>(),
         }
     }
 }

@@ -1,15 +1,21 @@
-//! A sensor's actor: a thin shell around its [`SensorState`].
+//! A sensor: its [`SensorState`], and what becomes of its readings.
+//!
+//! The [`SensorActor`] is a thin shell around it, with a life, a mailbox and commands of its own. Its shard, on the same thread,
+//! reaches the sensor directly: readings that would be the next in the mailbox need not go through it, which costs more than
+//! all the rest with many sensors.
 //!
 //! Invariants:
+//! - Readings and everything else come in one order: directly only while nothing waits in the mailbox.
 //! - It is [`Mode::Running`], or its readings pass through: stored, marked, held for it where it will catch up. It never lets
 //!   anybody wait.
 //! - Its state equals what the stored readings since its snapshot make of it. A snapshot leaves in the batch it was taken at,
 //!   and everything that changes the state without a live reading brings one.
 //! - After a panic nothing of the state is used again: the sensor comes back from the store.
 //!
-//! How it fails: it panics; its supervisor catches that, the part in its hands takes the reading out, and past the crash budget
-//! it is quarantined.
+//! How it fails: it panics; the part in its hands takes the reading out, its supervisor catches the panic, and past the crash
+//! budget it is quarantined. A panic while the shard had reached in is contained there and goes on in the actor.
 
+mod actor;
 mod held;
 mod messages;
 mod restore;
@@ -18,15 +24,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use actix::prelude::*;
-
-pub use messages::{Act, Inspect, Inspection, Observe, Rest, Rewound, SensorWork};
+pub use actor::SensorActor;
+pub use messages::{Act, Inspect, Inspection, Observe, Relapse, Rest, Rewound, SensorWork};
 
 use self::held::Held;
 use super::part::Part;
 use super::shard::env::{Card, Mode, ShardEnv, first_snapshot_at};
 use super::shard::messages::Wanted;
-use super::supervision::{Handle, Supervise};
+use super::supervision::Handle;
 use crate::core::{self, SensorState, Verdict};
 use crate::domain::{
     BatchNumber, BatchTime, Flags, LedgerDelta, RejectReason, SensorId, SensorKey, Seq, Timestamp,
@@ -34,7 +39,7 @@ use crate::domain::{
 use crate::storage::history::RestartRow;
 use crate::storage::{Row, SliceOutcome, Snapshot};
 
-pub struct SensorActor {
+pub struct Sensor {
     key: SensorKey,
     id: SensorId,
     env: Rc<ShardEnv>,
@@ -69,7 +74,7 @@ enum Comeback {
     },
 }
 
-impl SensorActor {
+impl Sensor {
     pub fn new(
         key: SensorKey,
         id: SensorId,
@@ -101,9 +106,10 @@ impl SensorActor {
         }
     }
 
-    /// Live readings.
-    fn observe(&mut self, mut part: Part, rest: Rest) {
+    /// Live readings of a sensor that runs.
+    pub fn observe(&mut self, mut part: Part, rest: Rest) {
         let at = part.train().at;
+        self.seen = Some(part.train().number);
         self.card.heard.set(at.active);
         let env = self.env.clone();
         // Taken out, so that a panic loses only the scratch.
@@ -147,6 +153,7 @@ impl SensorActor {
     }
 
     fn pass_by(&mut self, part: Part) {
+        self.seen = Some(part.train().number);
         if matches!(self.card.mode.get(), Mode::CatchingUp | Mode::BackingOff) {
             let train = part.train();
             self.held.push(train.number, train.at, part.readings());
@@ -308,14 +315,9 @@ impl SensorActor {
             took_us: since.and_then(|since| i64::try_from(since.elapsed().as_micros()).ok()),
         });
     }
-}
 
-impl Actor for SensorActor {
-    type Context = Context<Self>;
-}
-
-impl Supervised for SensorActor {
-    fn restarting(&mut self, _ctx: &mut Context<Self>) {
+    /// Its state is not to be used again.
+    fn restarting(&mut self) {
         self.state = SensorState::new();
         self.coming_back
             .get_or_insert((Instant::now(), Comeback::Restart));
@@ -328,10 +330,9 @@ impl Supervised for SensorActor {
             Mode::BackingOff | Mode::Paused | Mode::Passive => {}
         }
     }
-}
 
-impl Supervise for SensorActor {
-    fn resume(&mut self, _ctx: &mut Context<Self>) {
+    /// It may work.
+    fn resume(&mut self) {
         match self.card.mode.get() {
             Mode::Quarantined => {
                 self.held.begin_after(self.seen);
@@ -342,7 +343,7 @@ impl Supervise for SensorActor {
         }
     }
 
-    fn quarantined(&mut self, _ctx: &mut Context<Self>) {
+    fn quarantined(&mut self) {
         self.held.begin_after(None);
         self.coming_back = None;
         self.card.mode.set(Mode::Quarantined);

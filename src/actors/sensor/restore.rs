@@ -14,7 +14,7 @@
 use std::time::Instant;
 
 use super::held::After;
-use super::{Comeback, SensorActor};
+use super::{Comeback, Sensor};
 use crate::actors::part::Part;
 use crate::actors::shard::env::Mode;
 use crate::actors::supervision::{Crash, contain};
@@ -35,7 +35,7 @@ struct Replayed {
     readings: usize,
 }
 
-impl SensorActor {
+impl Sensor {
     pub(super) fn restore(&mut self, part: Part, stored: &StoredSensor, as_of: Option<BatchNumber>) {
         let mut outcome = SliceOutcome::default();
         if self.card.mode.get() == Mode::CatchingUp {

@@ -19,7 +19,7 @@ use crate::domain::SensorKey;
 use crate::storage::{Loaded, Store, StoreError};
 
 /// Sensors brought back in one load.
-const LOAD_SENSORS: usize = 512;
+const LOAD_SENSORS: usize = 2_048;
 
 /// Stored readings that a state is rebuilt from when its snapshot cannot be read.
 const REBUILD_READINGS: usize = 10_000;

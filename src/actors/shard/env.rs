@@ -182,6 +182,8 @@ pub struct Card {
     pub scheduled: Cell<Option<ActiveTime>>,
     /// The snapshot cannot be read: build the state from recent readings.
     pub rebuild: Cell<bool>,
+    /// The actor is gone.
+    pub ended: Cell<bool>,
 }
 
 impl Card {
@@ -194,7 +196,13 @@ impl Card {
             deadline: Cell::new(None),
             scheduled: Cell::new(None),
             rebuild: Cell::new(false),
+            ended: Cell::new(false),
         })
+    }
+
+    /// A message goes into the sensor's mailbox.
+    pub fn count_message(&self) {
+        self.queued.set(self.queued.get() + 1);
     }
 }
 

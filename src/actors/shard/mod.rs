@@ -17,6 +17,7 @@ pub mod messages;
 mod sweep;
 pub mod timers;
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,8 +32,8 @@ use super::batch::SliceGuard;
 use super::dispatcher::{Incoming, Rewind};
 use super::latest::LatestValue;
 use super::part::{Collector, Part, Readings};
-use super::sensor::{Act, Observe, Rest, Rewound, SensorActor, SensorWork};
-use super::supervision::{self, ActorPath, ActorSpec, Handle, Phase, Supervise};
+use super::sensor::{Act, Observe, Relapse, Rest, Rewound, Sensor, SensorActor, SensorWork};
+use super::supervision::{self, ActorPath, ActorSpec, Handle, Supervise, contain};
 use crate::domain::{BatchNumber, BatchTime, SensorKey};
 use crate::storage::Loaded;
 
@@ -65,6 +66,7 @@ pub struct ShardSupervisor {
     ever_started: bool,
     /// Sensors were lost with a crash.
     restarted: bool,
+    look_round_at: tokio::time::Instant,
 }
 
 /// A sensor in memory.
@@ -72,6 +74,7 @@ struct Slot {
     address: Addr<SensorActor>,
     handle: Arc<Handle>,
     card: Rc<Card>,
+    sensor: Rc<RefCell<Sensor>>,
     /// Its readings of the slice in hand.
     readings: Readings,
 }
@@ -88,6 +91,7 @@ impl ShardSupervisor {
             seen: 0,
             ever_started: false,
             restarted: false,
+            look_round_at: tokio::time::Instant::now(),
         }
     }
 
@@ -200,7 +204,7 @@ impl ShardSupervisor {
     fn act(&mut self, key: SensorKey, number: BatchNumber, collector: &Arc<Collector>, work: SensorWork) {
         if let Some(slot) = self.slots.get_mut(&key) {
             slot.card.last_batch.set(number);
-            slot.card.queued.set(slot.card.queued.get() + 1);
+            slot.card.count_message();
             let part = Part::new(collector, key, Readings::new());
             slot.address.do_send(Act { part, work });
         }
@@ -208,7 +212,7 @@ impl ShardSupervisor {
 
     /// The sensor's slot; started in `mode` if it is not in memory.
     fn slot(&mut self, key: SensorKey, mode: Mode, at: BatchTime) -> Option<&mut Slot> {
-        let ended = |slot: &Slot| slot.handle.phase() == Phase::Stopped;
+        let ended = |slot: &Slot| slot.card.ended.get();
         let old = self.slots.get(&key);
         if old.is_none_or(ended) {
             let mode = match old {
@@ -232,6 +236,7 @@ impl ShardSupervisor {
             Some(slot.card.last_batch.get()) > rewind.committed || slot.card.mode.get() != Mode::Running
         };
         for slot in self.slots.values().filter(touched) {
+            slot.card.count_message();
             slot.address.do_send(Rewound {
                 committed: rewind.committed,
             });
@@ -247,13 +252,16 @@ impl Slot {
             .policy(env.parts.settings.policy.clone())
             .observer(env.parts.observer.clone());
         let card = Card::new(mode, at.active);
+        let mut sensor = None;
         let (address, handle) = supervision::start(spec, |_, handle| {
-            SensorActor::new(key, info, env.clone(), card.clone(), handle.clone(), at.now)
+            let made = Sensor::new(key, info, env.clone(), card.clone(), handle.clone(), at.now);
+            SensorActor::new(sensor.insert(Rc::new(RefCell::new(made))).clone())
         });
         Some(Self {
             address,
             handle,
             card,
+            sensor: sensor?,
             readings: Readings::new(),
         })
     }
@@ -261,10 +269,16 @@ impl Slot {
     #[expect(clippy::disallowed_methods, reason = "the readings' train carries its permit")]
     fn observe(&mut self, key: SensorKey, number: BatchNumber, collector: &Arc<Collector>, rest: Rest) {
         self.card.last_batch.set(number);
-        self.card.queued.set(self.card.queued.get() + 1);
-        let readings = std::mem::take(&mut self.readings);
-        let part = Part::new(collector, key, readings);
-        self.address.do_send(Observe { part, rest });
+        let part = Part::new(collector, key, std::mem::take(&mut self.readings));
+        if self.card.mode.get() != Mode::Running || self.card.queued.get() > 0 {
+            self.card.count_message();
+            return self.address.do_send(Observe { part, rest });
+        }
+        // It would be the next message; the actor has no hand in it unless it panics.
+        if let Err(crash) = contain(|| self.sensor.borrow_mut().observe(part, rest)) {
+            self.card.count_message();
+            self.address.do_send(Relapse(crash));
+        }
     }
 }
 

@@ -3,14 +3,19 @@
 use std::time::Duration;
 
 use actix::prelude::*;
+use tokio::time::Instant;
 
 use super::env::Mode;
 use super::messages::{ListSensors, SensorStatus, ShardStatus, Status};
-use super::{ShardSupervisor, ShardWork};
+use super::{ShardSupervisor, ShardWork, Slot};
 use crate::domain::{BatchTime, Micros, SensorKey};
 
 /// Deadlines dealt with in one batch.
 const SWEEP_SENSORS: usize = 10_000;
+
+/// After a look at every sensor comes a rest this many times as long, so that a million sensors cost no more of the thread
+/// than a thousand.
+const REST: u32 = 100;
 
 impl ShardSupervisor {
     pub(super) fn sweep(&mut self, elapsed: Duration, ctx: &mut Context<Self>) {
@@ -23,25 +28,27 @@ impl ShardSupervisor {
                 .dispatcher
                 .dispatch_work(parts.shard, ShardWork::Advance(due));
         }
-        let idle: Vec<SensorKey> = self
-            .slots
-            .keys()
-            .copied()
-            .filter(|key| self.is_idle(*key, at))
-            .take(SWEEP_SENSORS)
-            .collect();
+        let now = Instant::now();
+        if now >= self.look_round_at {
+            self.look_round(at);
+            self.look_round_at = now + now.elapsed() * REST;
+        }
+        self.pump(ctx);
+    }
+
+    /// Looks at every sensor: who is idle, and what they all do.
+    fn look_round(&self, at: BatchTime) {
+        let parts = &self.env.parts;
+        let idle = self.slots.iter().filter(|(_, slot)| self.idles(slot, at));
+        let idle: Vec<SensorKey> = idle.map(|(key, _)| *key).take(SWEEP_SENSORS).collect();
         if !idle.is_empty() {
             parts
                 .dispatcher
                 .dispatch_work(parts.shard, ShardWork::Passivate(idle));
         }
         for (mode, count) in self.modes() {
-            self.env
-                .parts
-                .metrics
-                .set_sensors(self.env.parts.shard, mode.as_str(), count);
+            parts.metrics.set_sensors(parts.shard, mode.as_str(), count);
         }
-        self.pump(ctx);
     }
 
     /// Sensors with something to do now. A sensor that is not in memory is brought back first, and has its deadline then.
@@ -70,17 +77,19 @@ impl ShardSupervisor {
     }
 
     pub(super) fn is_idle(&self, key: SensorKey, at: BatchTime) -> bool {
+        self.slots.get(&key).is_some_and(|slot| self.idles(slot, at))
+    }
+
+    fn idles(&self, slot: &Slot, at: BatchTime) -> bool {
         let after = self.env.parts.settings.passivate_after;
         let after = Micros::try_from(after.as_micros()).unwrap_or(Micros::MAX);
-        self.slots.get(&key).is_some_and(|slot| {
-            let card = &slot.card;
-            let idle = at.active - card.heard.get() >= after;
-            let timer_soon = card.deadline.get().is_some_and(|deadline| deadline <= at.active);
-            // Else it would be taken for one that was never stored, when it speaks again.
-            let committed = || Some(card.last_batch.get()) <= self.env.parts.progress.borrow().last;
-            let quiet = card.mode.get() == Mode::Running && card.queued.get() == 0;
-            idle && !timer_soon && quiet && committed()
-        })
+        let card = &slot.card;
+        let idle = at.active - card.heard.get() >= after;
+        let timer_soon = card.deadline.get().is_some_and(|deadline| deadline <= at.active);
+        // Else it would be taken for one that was never stored, when it speaks again.
+        let committed = || Some(card.last_batch.get()) <= self.env.parts.progress.borrow().last;
+        let quiet = card.mode.get() == Mode::Running && card.queued.get() == 0;
+        idle && !timer_soon && quiet && committed()
     }
 
     fn modes(&self) -> Vec<(Mode, usize)> {

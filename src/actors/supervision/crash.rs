@@ -58,14 +58,25 @@ pub fn contain<T>(work: impl FnOnce() -> T) -> Result<T, Crash> {
     let outcome = catch_unwind(AssertUnwindSafe(work));
     DEPTH.set(depth - 1);
     outcome.map_err(|payload| {
-        let mut crash = Crash::new(message_of(&*payload));
-        crash.location = recorded_location(depth, &crash.message);
+        let crash = match payload.downcast_ref::<Crash>() {
+            Some(relayed) => relayed.clone(),
+            None => {
+                let mut crash = Crash::new(message_of(&*payload));
+                crash.location = recorded_location(depth, &crash.message);
+                crash
+            }
+        };
         // A payload can be any value, and its own drop can panic.
         if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
             std::mem::forget(second);
         }
         crash
     })
+}
+
+/// Goes on with a panic that was contained elsewhere on its way to whom it concerns.
+pub fn relay(crash: Crash) -> ! {
+    std::panic::resume_unwind(Box::new(crash))
 }
 
 /// The panic that is unwinding this thread right now, for a guard that reports from its drop. Known if the hook is installed
@@ -143,4 +154,18 @@ fn message_of(payload: &(dyn std::any::Any + Send)) -> &str {
         .copied()
         .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
         .unwrap_or(NO_MESSAGE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_relayed_panic_is_still_the_first_one() {
+        install_panic_hook();
+        let crash = contain(|| -> () { panic!("first") }).unwrap_err();
+        assert!(crash.location.as_ref().is_some_and(|at| at.contains("crash.rs")));
+        let relayed = contain(|| -> () { relay(crash.clone()) }).unwrap_err();
+        assert_eq!(relayed, crash);
+    }
 }

@@ -25,7 +25,7 @@ mod supervisor;
 mod tree;
 mod trouble;
 
-pub use crash::{Crash, contain, install_panic_hook, unwinding};
+pub use crash::{Crash, contain, install_panic_hook, relay, unwinding};
 pub use event::{ActorPath, EventKind, ExitReason, RestartObserver, SupervisionEvent};
 pub use handle::{Handle, Phase};
 pub use policy::{Backoff, CrashBudget, Exhausted, Jitter, Policy, Restart};
