@@ -55,6 +55,8 @@ pub fn run(sensors: u32, batch: usize, target: &'static str, least: f64) -> Row 
     };
     let wall = bare.wall.as_secs_f64() / through.wall.as_secs_f64();
     let cores = bare.cores.as_secs_f64() / through.cores.as_secs_f64();
+    // On a machine that others use, the scheduler gives more to who has more threads; and cores that idle are no merit either.
+    let ratio = wall.min(cores);
     println!(
         "through, {sensors} sensors, {batch} readings a batch: {} beside {}: {} on the wall, {} of the cores",
         told(&through),
@@ -66,9 +68,9 @@ pub fn run(sensors: u32, batch: usize, target: &'static str, least: f64) -> Row 
         name: format!("through, {sensors} sensors, {batch} a batch"),
         measured: told(&through),
         ceiling: told(&bare),
-        ratio: percent(wall),
+        ratio: percent(ratio),
         target,
-        met: wall >= least,
+        met: ratio >= least,
     }
 }
 
