@@ -1,3 +1,5 @@
+//! The same seed gives the same world, and faults are what they say.
+
 use std::collections::HashMap;
 
 use super::*;

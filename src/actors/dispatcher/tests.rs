@@ -1,3 +1,5 @@
+//! One order, and the clocks that go with it.
+
 use futures_util::FutureExt;
 
 use super::super::fixture::{self, Station, cargo, reading};

@@ -1,3 +1,5 @@
+//! What comes in is counted once, on its sensor or on its source.
+
 use std::sync::Arc;
 use std::time::Duration;
 
