@@ -7,4 +7,6 @@ cd "$(dirname "$0")/.."
 need_to_build
 command -v cargo-mutants >/dev/null || { say "installing cargo-mutants"; cargo install --locked cargo-mutants; }
 exec cargo mutants --features faults \
-    --file 'src/actors/supervision/**' --file src/actors/batch.rs --file 'src/core/**' "$@"
+    --file 'src/actors/supervision/**' --file 'src/core/**' \
+    --file src/actors/batch.rs --file src/actors/part.rs --file src/actors/permits.rs --file src/actors/dispatcher.rs \
+    "$@" -- --lib --test supervision
