@@ -381,4 +381,27 @@ mod tests {
         assert_eq!(row.reading.flags, Flags::UNCERTAIN.with(Flags::UNPROCESSED));
         assert_eq!(row.sensor, SENSOR);
     }
+
+    #[test]
+    fn what_is_refused_becomes_a_dead_letter_and_an_answer() {
+        let bench = Bench::new(1);
+        let part = bench.part(0..1);
+        let mut outcome = SliceOutcome::default();
+        part.refuse(&reading(0), RejectReason::Conflict, "no".to_owned(), &mut outcome);
+        part.finish(&mut outcome, LedgerDelta::default());
+        let arrived = bench.arrive();
+        let outcome = &arrived.batch.outcomes[0];
+        let letter = &outcome.dead_letters[0];
+        assert_eq!(
+            (letter.reason, letter.detail.as_str()),
+            (RejectReason::Conflict, "no")
+        );
+        assert_eq!(letter.source, arrived.batch.source);
+        let told = Refused {
+            index: 0,
+            reason: RejectReason::Conflict,
+            detail: "no".to_owned(),
+        };
+        assert_eq!(outcome.refused, [told]);
+    }
 }
