@@ -273,15 +273,10 @@ impl<W> Dispatcher<W> {
         if readings.iter().all(|incoming| incoming.shard == first) {
             return vec![(first, readings)];
         }
-        let share = readings.len() / usize::from(self.registry.shards().max(1)) + 16;
         let mut shards: Vec<Vec<Incoming>> = Vec::new();
         shards.resize_with(usize::from(self.registry.shards()), Vec::new);
         for incoming in readings {
-            let shard = &mut shards[usize::from(incoming.shard)];
-            if shard.capacity() == 0 {
-                shard.reserve(share);
-            }
-            shard.push(incoming);
+            shards[usize::from(incoming.shard)].push(incoming);
         }
         (0..)
             .zip(shards)
