@@ -202,6 +202,7 @@ impl StorageWriter {
         self.siding.rewind(epoch);
         tracing::warn!(epoch, "the pipeline rewinds to what is stored");
         let (store, instance) = (self.parts.store.clone(), self.parts.instance.clone());
+        let metrics = self.parts.metrics.clone();
         // What was refused once is likely to come again.
         let pause = self.refusals.checked_sub(1).map(retry::pause);
         let claim = async move {
@@ -211,9 +212,15 @@ impl StorageWriter {
             let mut attempt = 0;
             loop {
                 match store.claim_writer(&instance).await {
-                    Ok(state) => return state,
+                    Ok(state) => {
+                        if attempt > 0 {
+                            metrics.set_store_failing(None);
+                        }
+                        return state;
+                    }
                     Err(error) => {
                         tracing::warn!(%error, attempt, "the writer's row could not be claimed, trying again");
+                        metrics.set_store_failing(Some(error.to_string()));
                         tokio::time::sleep(retry::pause(attempt)).await;
                         attempt += 1;
                     }

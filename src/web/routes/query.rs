@@ -97,7 +97,6 @@ pub struct RowBody {
     /// The metric.
     pub field: String,
     pub value: f64,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub tags: Tags,
 }
 
