@@ -158,7 +158,33 @@ fn message_of(payload: &(dyn std::any::Any + Send)) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use std::rc::Rc;
+
     use super::*;
+
+    /// Keeps what it learned when it was dropped.
+    struct Guard(Rc<RefCell<Option<Crash>>>);
+
+    impl Drop for Guard {
+        fn drop(&mut self) {
+            self.0.replace(unwinding());
+        }
+    }
+
+    #[test]
+    fn a_guard_learns_which_panic_drops_it() {
+        install_panic_hook();
+        let learned: Rc<RefCell<Option<Crash>>> = Rc::default();
+        let crash = contain(|| {
+            let _guard = Guard(learned.clone());
+            panic!("while it was held");
+        });
+        let crash: Crash = crash.map(|()| ()).unwrap_err();
+        assert_eq!(learned.take().as_ref(), Some(&crash));
+        assert!(crash.location.is_some());
+        contain(|| drop(Guard(learned.clone()))).unwrap();
+        assert_eq!((learned.take(), unwinding()), (None, None));
+    }
 
     #[test]
     fn a_relayed_panic_is_still_the_first_one() {
