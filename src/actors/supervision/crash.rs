@@ -175,11 +175,11 @@ mod tests {
     fn a_guard_learns_which_panic_drops_it() {
         install_panic_hook();
         let learned: Rc<RefCell<Option<Crash>>> = Rc::default();
-        let crash = contain(|| {
+        let crash = contain(|| -> () {
             let _guard = Guard(learned.clone());
             panic!("while it was held");
-        });
-        let crash: Crash = crash.map(|()| ()).unwrap_err();
+        })
+        .unwrap_err();
         assert_eq!(learned.take().as_ref(), Some(&crash));
         assert!(crash.location.is_some());
         contain(|| drop(Guard(learned.clone()))).unwrap();
