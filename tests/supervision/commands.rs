@@ -100,6 +100,29 @@ fn an_admin_restart_ends_the_quarantine() {
     });
 }
 
+#[test]
+fn it_is_restarted_when_it_works_and_not_before() {
+    paused(async {
+        let view = View::planned(Plan {
+            on_started: Some(Box::new(|context| {
+                let prepare = actix::fut::wrap_future::<_, Worker>(tokio::time::sleep(ms(500)));
+                context.wait(prepare);
+            })),
+            ..Plan::default()
+        });
+        let (_address, handle) = view.start(exact());
+        settle().await;
+        pass(ms(600)).await;
+        handle.restart("operator", "again");
+        settle().await;
+        pass(ms(400)).await;
+        assert_eq!((view.count("resume"), view.events()), (1, vec![]));
+        pass(ms(200)).await;
+        assert_eq!(view.count("resume"), 2);
+        assert!(matches!(view.events()[..], [EventKind::Restarted { .. }]));
+    });
+}
+
 /// A command is not a message: it comes through where the mailbox does not.
 #[test]
 fn an_admin_restart_frees_an_actor_that_waits_for_ever() {

@@ -324,3 +324,20 @@ impl fmt::Debug for Handle {
 fn now() -> DateTime<Utc> {
     Utc::now()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_phase_begins_when_it_changes() {
+        let handle = Handle::new(ActorSpec::new(ActorPath::new("test")));
+        let later_than = |then: DateTime<Utc>| while now() <= then {};
+        let began = handle.since();
+        later_than(began);
+        handle.set_phase(Phase::Starting);
+        assert_eq!(handle.since(), began);
+        handle.set_phase(Phase::Running);
+        assert!(handle.since() > began);
+    }
+}
