@@ -339,5 +339,7 @@ mod tests {
         assert_eq!(handle.since(), began);
         handle.set_phase(Phase::Running);
         assert!(handle.since() > began);
+        let shown = format!("{handle:?}");
+        assert!(shown.contains("test") && shown.contains("Running"), "{shown}");
     }
 }

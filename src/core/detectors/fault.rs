@@ -53,6 +53,7 @@ mod tests {
     #[test]
     fn up_to_its_limit_it_is_quiet() {
         assert_eq!(Fault::new(5.0).observe(&seen(0, 5.0)), None);
+        assert!(Fault::new(5.0).is_sound());
     }
 
     #[test]
