@@ -30,10 +30,50 @@ impl ErrorClass {
     }
 }
 
+/// What is the matter, as an operator would say it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Cause {
+    /// The database cannot be reached, or has ended the connection.
+    Connection,
+    /// It did not answer in time.
+    Timeout,
+    /// Somebody else holds what is needed: a lock, a row, the file.
+    Contention,
+    /// No room on the disk.
+    Full,
+    /// It can only be read: a standby, or a disk mounted so.
+    ReadOnly,
+    /// It does not let us in, or not do what we must.
+    Denied,
+    /// It is short of memory, connections or the like.
+    Resources,
+    /// It does not take this data.
+    Data,
+    #[default]
+    Other,
+}
+
+impl Cause {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Cause::Connection => "connection",
+            Cause::Timeout => "timeout",
+            Cause::Contention => "contention",
+            Cause::Full => "full",
+            Cause::ReadOnly => "read_only",
+            Cause::Denied => "denied",
+            Cause::Resources => "resources",
+            Cause::Data => "data",
+            Cause::Other => "other",
+        }
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 #[error("{what}: {source}")]
 pub struct StoreError {
     pub class: ErrorClass,
+    pub cause: Cause,
     /// What was being done, such as `commit of batches 12 to 17`.
     pub what: String,
     #[source]
@@ -48,8 +88,14 @@ impl StoreError {
     ) -> Self {
         Self {
             class,
+            cause: Cause::default(),
             what: what.into(),
             source: source.into(),
         }
+    }
+
+    pub fn because(mut self, cause: Cause) -> Self {
+        self.cause = cause;
+        self
     }
 }

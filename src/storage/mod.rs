@@ -12,9 +12,12 @@
 pub mod commit;
 pub mod error;
 pub mod history;
+mod judgement;
 pub mod null;
 pub mod restore;
+mod revision;
 pub mod sqlite;
+mod tally;
 
 use async_trait::async_trait;
 
@@ -24,7 +27,7 @@ pub use commit::{
     BatchReport, CommitGroup, CommitReport, CompleteBatch, Conflict, InstanceId, Position, Refused, Row,
     SensorDefinition, SeriesDefinition, SliceOutcome, Snapshot,
 };
-pub use error::{ErrorClass, StoreError};
+pub use error::{Cause, ErrorClass, StoreError};
 pub use history::History;
 pub use null::NullStore;
 pub use restore::{Loaded, StoredReading, StoredSensor};

@@ -10,6 +10,7 @@ use super::fault::Fault;
 use super::statement::MultiRow;
 use super::{ledger, readings, windows};
 use crate::domain::{BatchTime, DeadLetter};
+use crate::storage::judgement::outcomes;
 use crate::storage::{
     CommitGroup, CommitReport, CompleteBatch, ErrorClass, SensorDefinition, SeriesDefinition,
 };
@@ -270,14 +271,4 @@ async fn write_positions(connection: &mut SqliteConnection, batches: &[CompleteB
                 .add(at.now.0);
         })
         .await
-}
-
-/// Every outcome with the place of its batch in the group.
-pub(super) fn outcomes(
-    batches: &[CompleteBatch],
-) -> impl Iterator<Item = (usize, &crate::storage::SliceOutcome)> {
-    batches
-        .iter()
-        .enumerate()
-        .flat_map(|(at, batch)| batch.outcomes.iter().map(move |outcome| (at, outcome)))
 }

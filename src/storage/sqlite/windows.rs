@@ -11,12 +11,13 @@ use rustc_hash::FxHashMap;
 use sqlx::Row;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
-use super::commit::outcomes;
 use super::fault::Fault;
 use super::statement::MultiRow;
 use crate::core::windows::Aggregate;
 use crate::domain::{Flags, SeriesId, Timestamp, WindowKind, WindowResult, WindowSpan};
 use crate::storage::CompleteBatch;
+use crate::storage::judgement::outcomes;
+use crate::storage::revision::same_figures;
 
 static NEW_WINDOWS: MultiRow = MultiRow::new(
     "INSERT INTO windows (series_id, start, size, kind, count, min, max, mean, stddev, first, last, revision) VALUES",
@@ -32,9 +33,6 @@ static CHANGED_WINDOWS: MultiRow = MultiRow::new(
      revision = excluded.revision",
     512,
 );
-
-/// How far sums in another order may lie apart, relative to the largest value.
-const ROUNDING: f64 = 1e-9;
 
 /// Writes the group's windows. Returns those that were computed from rows and not empty, each with the place of the
 /// last batch that asked for it.
@@ -137,18 +135,6 @@ async fn from_rows(
     Ok(sum.map(|sum| sum.result(*span, 0)))
 }
 
-/// Mean and deviation depend in their last digits on the order in which the readings came; the stored rows are read by time.
-fn same_figures(a: &WindowResult, b: &WindowResult) -> bool {
-    let exact = |w: &WindowResult| [w.min, w.max, w.first, w.last];
-    let same = |(a, b): (f64, f64)| a == b || (a.is_nan() && b.is_nan());
-    let rounding = ROUNDING * a.min.abs().max(a.max.abs());
-    let close = |a: f64, b: f64| same((a, b)) || (a - b).abs() <= rounding;
-    a.count == b.count
-        && exact(a).into_iter().zip(exact(b)).all(same)
-        && close(a.mean, b.mean)
-        && close(a.stddev, b.stddev)
-}
-
 fn bind(values: &mut super::statement::Values, window: &WindowResult) {
     values
         .add(i64::from(window.span.series.0))
@@ -168,9 +154,7 @@ fn bind(values: &mut super::statement::Values, window: &WindowResult) {
 /// Reads a row with the columns in the order of the table.
 pub(super) fn read(row: &SqliteRow) -> Result<WindowResult, Fault> {
     let kind: &str = row.try_get(3)?;
-    let kind = [WindowKind::Tumbling]
-        .into_iter()
-        .find(|known| known.as_str() == kind)
+    let kind = WindowKind::parse(kind)
         .ok_or_else(|| Fault::unreadable(format!("unknown kind of window: {kind}")))?;
     // Null stands for what is not a number.
     let number =
