@@ -14,6 +14,7 @@ pub mod error;
 pub mod history;
 mod judgement;
 pub mod null;
+pub mod postgres;
 pub mod restore;
 mod revision;
 pub mod sqlite;
@@ -30,6 +31,7 @@ pub use commit::{
 pub use error::{Cause, ErrorClass, StoreError};
 pub use history::History;
 pub use null::NullStore;
+pub use postgres::{PostgresSettings, PostgresStore, Timescale};
 pub use restore::{Loaded, StoredReading, StoredSensor};
 pub use sqlite::{SqliteSettings, SqliteStore, Synchronous};
 

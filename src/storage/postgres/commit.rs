@@ -1,0 +1,280 @@
+//! One transaction for a group of batches.
+//!
+//! Invariants: each table is written once for the whole group, whatever the number of batches. The `writers` row is
+//! advanced first, so that a fenced process learns it before it has done any work, and so that a transaction that was left
+//! behind by a lost connection, and commits after all, is waited for and seen. Nothing here begins or ends the
+//! transaction: an error at any point leaves the database as it was.
+
+use sqlx::postgres::PgConnection;
+
+use super::fault::Fault;
+use super::statement::{bytes, number, text};
+use super::time::Time;
+use super::{ledger, readings, windows};
+use crate::domain::{BatchTime, DeadLetter};
+use crate::storage::judgement::outcomes;
+use crate::storage::{
+    CommitGroup, CommitReport, CompleteBatch, ErrorClass, SensorDefinition, SeriesDefinition,
+};
+
+/// Does everything that `group` asks for, inside the caller's transaction. `epoch` is what the instance claimed.
+pub(super) async fn write(
+    connection: &mut PgConnection,
+    group: &CommitGroup,
+    epoch: i64,
+    way: readings::Way,
+) -> Result<(CommitReport, readings::Way), Fault> {
+    advance_writer(connection, group, epoch).await?;
+    let batches = &group.batches;
+    write_sensors(connection, batches).await?;
+    write_series(connection, batches).await?;
+    write_batch_times(connection, batches).await?;
+
+    let (judged, way) = readings::store(connection, batches, way).await?;
+    readings::flag_poison(connection, batches).await?;
+    ledger::write_sensors(connection, batches, &judged).await?;
+    ledger::write_sources(connection, batches).await?;
+    let revised = windows::write(connection, batches).await?;
+    write_anomalies(connection, batches).await?;
+    write_snapshots(connection, batches).await?;
+    let contradictions = readings::dead_letters(connection, batches, &judged).await?;
+    write_dead_letters(connection, batches, &contradictions).await?;
+    write_positions(connection, batches).await?;
+
+    let mut report = CommitReport {
+        batches: judged.reports(batches.len()),
+    };
+    for (batch, result) in revised {
+        report.batches[batch].revised.push(result);
+    }
+    Ok((report, way))
+}
+
+async fn advance_writer(connection: &mut PgConnection, group: &CommitGroup, epoch: i64) -> Result<(), Fault> {
+    let (Some(first), Some(last)) = (group.batches.first(), group.batches.last()) else {
+        return Ok(());
+    };
+    let advanced = sqlx::query(
+        "UPDATE writers SET last_batch = $1, active = $2
+         WHERE instance = $3 AND epoch = $4 AND (last_batch IS NULL OR last_batch < $5)",
+    )
+    .bind(last.number.0 as i64)
+    .bind(last.at.active.0)
+    .bind(&group.instance.0)
+    .bind(epoch)
+    .bind(first.number.0 as i64)
+    .execute(&mut *connection)
+    .await?;
+    if advanced.rows_affected() == 1 {
+        return Ok(());
+    }
+    let row: Option<(i64, Option<i64>)> =
+        sqlx::query_as("SELECT epoch, last_batch FROM writers WHERE instance = $1")
+            .bind(&group.instance.0)
+            .fetch_optional(connection)
+            .await?;
+    match row {
+        // An earlier attempt at this very group, given up because its answer was lost, has come through meanwhile.
+        Some((stored, Some(batch))) if stored == epoch && batch == last.number.0 as i64 => Err(Fault::found(
+            ErrorClass::Unknown,
+            "these batches are committed already",
+        )),
+        Some((stored, _)) if stored == epoch => Err(Fault::found(
+            ErrorClass::Refused,
+            "a later batch is committed already",
+        )),
+        _ => Err(Fault::found(
+            ErrorClass::Fenced,
+            "another process writes in this one's place",
+        )),
+    }
+}
+
+/// In a group, what the last batch says of a row is what stays: a statement may touch each row once.
+fn newest<'a, T, K: Ord>(all: impl Iterator<Item = &'a T>, key: impl Fn(&T) -> K) -> Vec<&'a T> {
+    let mut all: Vec<&T> = all.collect();
+    // The sort is stable, so the last of a run is the newest.
+    all.sort_by_key(|item| key(item));
+    all.chunk_by(|a, b| key(a) == key(b))
+        .filter_map(|same| same.last().copied())
+        .collect()
+}
+
+async fn write_sensors(connection: &mut PgConnection, batches: &[CompleteBatch]) -> Result<(), Fault> {
+    let sensors = newest(
+        batches.iter().flat_map(|batch| &batch.sensors),
+        |sensor: &SensorDefinition| sensor.key,
+    );
+    if sensors.is_empty() {
+        return Ok(());
+    }
+    let mut tags = Vec::with_capacity(sensors.len());
+    for sensor in &sensors {
+        let json =
+            serde_json::to_string(&sensor.tags).map_err(|error| Fault::found(ErrorClass::Refused, error))?;
+        tags.push(text(&json).into_owned());
+    }
+    sqlx::query(
+        "INSERT INTO sensors (id, sensor_id, tags) SELECT * FROM unnest($1::integer[], $2::text[], $3::text[])
+         ON CONFLICT (id) DO UPDATE SET tags = excluded.tags WHERE sensors.tags IS DISTINCT FROM excluded.tags",
+    )
+    .bind(sensors.iter().map(|sensor| number(sensor.key.0)).collect::<Vec<_>>())
+    .bind(sensors.iter().map(|sensor| sensor.id.as_str()).collect::<Vec<_>>())
+    .bind(tags)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+async fn write_series(connection: &mut PgConnection, batches: &[CompleteBatch]) -> Result<(), Fault> {
+    let series = newest(
+        batches.iter().flat_map(|batch| &batch.series),
+        |series: &SeriesDefinition| series.id,
+    );
+    if series.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "INSERT INTO series (id, sensor_id, metric, unit)
+         SELECT * FROM unnest($1::integer[], $2::integer[], $3::text[], $4::text[])
+         ON CONFLICT (id) DO UPDATE SET unit = excluded.unit WHERE series.unit IS DISTINCT FROM excluded.unit",
+    )
+    .bind(series.iter().map(|series| number(series.id.0)).collect::<Vec<_>>())
+    .bind(series.iter().map(|series| number(series.sensor.0)).collect::<Vec<_>>())
+    .bind(series.iter().map(|series| series.metric.as_str()).collect::<Vec<_>>())
+    .bind(series.iter().map(|series| series.unit.as_deref().map(text)).collect::<Vec<_>>())
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+async fn write_batch_times(connection: &mut PgConnection, batches: &[CompleteBatch]) -> Result<(), Fault> {
+    sqlx::query(
+        "INSERT INTO batches (number, time, active) SELECT * FROM unnest($1::bigint[], $2::timestamptz[], $3::bigint[])",
+    )
+    .bind(batches.iter().map(|batch| batch.number.0 as i64).collect::<Vec<_>>())
+    .bind(batches.iter().map(|batch| Time(batch.at.now)).collect::<Vec<_>>())
+    .bind(batches.iter().map(|batch| batch.at.active.0).collect::<Vec<_>>())
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// A detector finds the same thing again when a reading is replayed: the first finding stays.
+async fn write_anomalies(connection: &mut PgConnection, batches: &[CompleteBatch]) -> Result<(), Fault> {
+    let all: Vec<_> = outcomes(batches)
+        .flat_map(|(_, outcome)| &outcome.anomalies)
+        .collect();
+    if all.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "INSERT INTO anomalies (series_id, time, detector, level, value, score, expected, low, high, explanation)
+         SELECT * FROM unnest($1::integer[], $2::timestamptz[], $3::text[], $4::text[], $5::float8[], $6::float8[],
+             $7::float8[], $8::float8[], $9::float8[], $10::text[])
+         ON CONFLICT (series_id, time, detector, level) DO NOTHING",
+    )
+    .bind(all.iter().map(|anomaly| number(anomaly.series.0)).collect::<Vec<_>>())
+    .bind(all.iter().map(|anomaly| Time(anomaly.time)).collect::<Vec<_>>())
+    .bind(all.iter().map(|anomaly| anomaly.detector.as_str()).collect::<Vec<_>>())
+    .bind(all.iter().map(|anomaly| anomaly.level.as_str()).collect::<Vec<_>>())
+    .bind(all.iter().map(|anomaly| anomaly.value).collect::<Vec<_>>())
+    .bind(all.iter().map(|anomaly| anomaly.score).collect::<Vec<_>>())
+    .bind(all.iter().map(|anomaly| anomaly.expected).collect::<Vec<_>>())
+    .bind(all.iter().map(|anomaly| anomaly.band.low).collect::<Vec<_>>())
+    .bind(all.iter().map(|anomaly| anomaly.band.high).collect::<Vec<_>>())
+    .bind(all.iter().map(|anomaly| text(&anomaly.explanation)).collect::<Vec<_>>())
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+async fn write_snapshots(connection: &mut PgConnection, batches: &[CompleteBatch]) -> Result<(), Fault> {
+    let snapshots = newest(
+        outcomes(batches).flat_map(|(_, outcome)| &outcome.snapshots),
+        |snapshot: &crate::storage::Snapshot| snapshot.sensor,
+    );
+    if snapshots.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "INSERT INTO sensor_snapshots (sensor_id, seq, deadline, state)
+         SELECT * FROM unnest($1::integer[], $2::bigint[], $3::bigint[], $4::bytea[])
+         ON CONFLICT (sensor_id) DO UPDATE SET seq = excluded.seq, deadline = excluded.deadline, state = excluded.state",
+    )
+    .bind(snapshots.iter().map(|snapshot| number(snapshot.sensor.0)).collect::<Vec<_>>())
+    .bind(snapshots.iter().map(|snapshot| snapshot.seq.0 as i64).collect::<Vec<_>>())
+    .bind(snapshots.iter().map(|snapshot| snapshot.deadline.map(|deadline| deadline.0)).collect::<Vec<_>>())
+    .bind(snapshots.iter().map(|snapshot| snapshot.state.as_slice()).collect::<Vec<_>>())
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Writes what the batches bring and what the transaction found, with the time of the batch each came in.
+async fn write_dead_letters(
+    connection: &mut PgConnection,
+    batches: &[CompleteBatch],
+    contradictions: &[(usize, DeadLetter)],
+) -> Result<(), Fault> {
+    let mut letters: Vec<(BatchTime, &DeadLetter)> = Vec::new();
+    for batch in batches {
+        let of_sensors = batch.outcomes.iter().flat_map(|outcome| &outcome.dead_letters);
+        letters.extend(
+            batch
+                .dead_letters
+                .iter()
+                .chain(of_sensors)
+                .map(|letter| (batch.at, letter)),
+        );
+    }
+    letters.extend(
+        contradictions
+            .iter()
+            .map(|(batch, letter)| (batches[*batch].at, letter)),
+    );
+    if letters.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "INSERT INTO dead_letters (time, source, position, sensor_id, reason, detail, payload)
+         SELECT time, source, position, sensor_id, reason, detail, payload
+         FROM unnest($1::timestamptz[], $2::text[], $3::text[], $4::integer[], $5::text[], $6::text[], $7::bytea[])
+             WITH ORDINALITY AS letter (time, source, position, sensor_id, reason, detail, payload, place) ORDER BY place",
+    )
+    .bind(letters.iter().map(|(at, _)| Time(at.now)).collect::<Vec<_>>())
+    .bind(letters.iter().map(|(_, letter)| letter.source.as_str()).collect::<Vec<_>>())
+    .bind(letters.iter().map(|(_, letter)| text(&letter.position)).collect::<Vec<_>>())
+    .bind(letters.iter().map(|(_, letter)| letter.sensor.map(|sensor| number(sensor.0))).collect::<Vec<_>>())
+    .bind(letters.iter().map(|(_, letter)| letter.reason.as_str()).collect::<Vec<_>>())
+    .bind(letters.iter().map(|(_, letter)| text(&letter.detail)).collect::<Vec<_>>())
+    .bind(letters.iter().map(|(_, letter)| bytes(&letter.payload, DeadLetter::MAX_PAYLOAD)).collect::<Vec<_>>())
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+async fn write_positions(connection: &mut PgConnection, batches: &[CompleteBatch]) -> Result<(), Fault> {
+    let all: Vec<_> = batches
+        .iter()
+        .flat_map(|batch| batch.positions.iter().map(|position| (batch.at, position)))
+        .collect();
+    let newest = newest(all.iter(), |(_, position)| {
+        (position.source.as_str().to_owned(), position.partition.clone())
+    });
+    if newest.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "INSERT INTO positions (source, partition, \"offset\", updated_at)
+         SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::timestamptz[])
+         ON CONFLICT (source, partition) DO UPDATE SET \"offset\" = excluded.\"offset\", updated_at = excluded.updated_at",
+    )
+    .bind(newest.iter().map(|(_, position)| position.source.as_str()).collect::<Vec<_>>())
+    .bind(newest.iter().map(|(_, position)| text(&position.partition)).collect::<Vec<_>>())
+    .bind(newest.iter().map(|(_, position)| position.offset).collect::<Vec<_>>())
+    .bind(newest.iter().map(|(at, _)| Time(at.now)).collect::<Vec<_>>())
+    .execute(connection)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,292 @@
+//! PostgreSQL, with TimescaleDB or without.
+//!
+//! Invariants: one connection writes batches, one transaction at a time; readers see the last commit and never wait for it.
+//! A claim of a writer's name raises its epoch in the database, and every commit checks it there. Nothing waits for an
+//! answer for longer than it is told to; work that is given up is undone by the server, since its connection is closed.
+//!
+//! How it fails: a server that is gone, frozen, full, or only readable for now is transient, a COMMIT without an answer
+//! unknown, a role that may not do what we must unusable: see [`fault`].
+
+mod buckets;
+mod commit;
+mod connection;
+mod copy;
+mod expire;
+mod fault;
+mod history;
+mod ledger;
+mod lock;
+mod migrate;
+mod partitions;
+mod readings;
+mod records;
+mod restore;
+mod series;
+mod settings;
+mod statement;
+mod time;
+mod windows;
+
+use std::collections::HashMap;
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use sqlx::Postgres;
+use sqlx::postgres::{PgArguments, PgQueryResult};
+
+use self::connection::{Reader, Readers, Servers, Writer, command, within};
+use self::fault::Fault;
+use self::partitions::Layout;
+use super::{
+    CommitGroup, CommitReport, ErrorClass, InstanceId, Loaded, SensorDefinition, SeriesDefinition, Store,
+    StoreError, WriterState,
+};
+use crate::domain::{ActiveTime, BatchNumber, SensorKey};
+
+pub use self::lock::SessionLock;
+pub use self::settings::{PostgresSettings, Timescale};
+
+/// A database on a server.
+pub struct PostgresStore {
+    servers: Servers,
+    writer: Writer,
+    readers: Readers,
+    layout: Layout,
+    /// Version of the server.
+    version: String,
+    /// The epoch of each instance that was claimed here.
+    epochs: Mutex<HashMap<InstanceId, i64>>,
+    /// How the next group is written.
+    way: Mutex<readings::Way>,
+}
+
+impl PostgresStore {
+    /// Connects, and makes the tables or brings them up to date.
+    ///
+    /// Fails with [`ErrorClass::TooNew`], [`ErrorClass::Unusable`], or, where the server cannot be reached,
+    /// [`ErrorClass::Transient`].
+    pub async fn open(settings: &PostgresSettings) -> Result<Self, StoreError> {
+        let servers = Servers::new(settings);
+        let what = format!("opening {}", servers.describe());
+        let opened = async {
+            let mut connection = servers.connect().await?;
+            migrate::run(&mut connection, settings.timescale).await?;
+            let layout = Layout::find(&mut connection, settings.chunk_interval).await?;
+            migrate::set_policies(&mut connection, &layout, settings).await?;
+            let version: String =
+                sqlx::query_scalar("SELECT split_part(current_setting('server_version'), ' ', 1)")
+                    .fetch_one(&mut connection)
+                    .await?;
+            Ok::<_, Fault>((layout, version))
+        };
+        let (layout, version) = opened.await.map_err(|fault| fault.during(what))?;
+        Ok(Self {
+            writer: Writer::new(settings.write_timeout),
+            readers: Readers::new(&servers, settings),
+            servers,
+            layout,
+            version,
+            epochs: Mutex::default(),
+            way: Mutex::default(),
+        })
+    }
+
+    /// A connection for a question of people, whose time is limited.
+    async fn reader(&self) -> Result<Reader, Fault> {
+        self.readers.take(&self.servers).await
+    }
+
+    /// A read transaction for the service itself, which takes the time it needs.
+    async fn snapshot(&self) -> Result<Reader, Fault> {
+        self.readers.snapshot(&self.servers).await
+    }
+
+    /// Runs one statement that writes, in a transaction of its own, beside those of the batches.
+    async fn write(
+        &self,
+        what: &str,
+        query: sqlx::query::Query<'_, Postgres, PgArguments>,
+    ) -> Result<PgQueryResult, StoreError> {
+        let written = async {
+            let mut reader = self.reader().await?;
+            command(reader.connection(), "BEGIN READ WRITE").await?;
+            let result = query.execute(reader.connection()).await.map_err(Fault::from);
+            reader.finish(result, true).await
+        };
+        written.await.map_err(|fault: Fault| fault.during(what))
+    }
+
+    /// Makes the partitions that a group needs and that are not there.
+    async fn make_room(&self, group: &CommitGroup) -> Result<(), Fault> {
+        let Layout::Partitions(partitions) = &self.layout else {
+            return Ok(());
+        };
+        let missing = partitions.missing(&group.batches);
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let mut reader = self.reader().await?;
+        for (table, time) in missing {
+            partitions.make(reader.connection(), table, time).await?;
+        }
+        reader.finish(Ok(()), false).await
+    }
+}
+
+/// Reads in a transaction of its own and says what was read where it fails.
+macro_rules! load {
+    ($store:ident, $what:literal, $question:path $(, $argument:expr)*) => {{
+        let answer = async {
+            let mut reader = $store.snapshot().await?;
+            let answer = $question(reader.connection() $(, $argument)*).await;
+            reader.finish(answer, true).await
+        };
+        answer.await.map_err(|fault: Fault| fault.during($what))
+    }};
+}
+
+#[async_trait]
+impl Store for PostgresStore {
+    fn describe(&self) -> String {
+        let (version, at) = (&self.version, self.servers.describe());
+        match &self.layout {
+            Layout::Hypertables { version: extension } => {
+                format!("postgresql {version} with timescaledb {extension} ({at})")
+            }
+            Layout::Partitions(_) => format!("postgresql {version} ({at})"),
+        }
+    }
+
+    async fn claim_writer(&self, instance: &InstanceId) -> Result<WriterState, StoreError> {
+        let what = format!("claiming the writer {}", instance.0);
+        let writing = self.writer.begin(&self.servers).await;
+        let mut writing = writing.map_err(|fault| fault.during(&what))?;
+        let claim = sqlx::query_as(
+            "INSERT INTO writers (instance, epoch, last_batch, active) VALUES ($1, 1, NULL, 0)
+             ON CONFLICT (instance) DO UPDATE SET epoch = writers.epoch + 1 RETURNING epoch, last_batch, active",
+        )
+        .bind(&instance.0)
+        .fetch_one(writing.connection());
+        let result = within(self.writer.limit, claim).await;
+        let (epoch, last_batch, active): (i64, Option<i64>, i64) = writing.finish(&what, result).await?;
+        self.epochs.lock().insert(instance.clone(), epoch);
+        Ok(WriterState {
+            last_batch: last_batch.map(|number| BatchNumber(number as u64)),
+            active: ActiveTime(active),
+        })
+    }
+
+    async fn reserve_batches(&self, count: u64) -> Result<BatchNumber, StoreError> {
+        let what = "reserving batch numbers";
+        let query = sqlx::query_scalar(
+            "UPDATE batch_numbers SET next = next + $1 WHERE next <= $2 - $1 RETURNING next - $1",
+        )
+        .bind(count.min(BatchNumber::MAX.0) as i64)
+        .bind(BatchNumber::MAX.0 as i64);
+        let reserved = async {
+            let mut reader = self.reader().await?;
+            command(reader.connection(), "BEGIN READ WRITE").await?;
+            let result = query
+                .fetch_optional(reader.connection())
+                .await
+                .map_err(Fault::from);
+            let first: Option<i64> = reader.finish(result, true).await?;
+            first.ok_or_else(|| Fault::found(ErrorClass::Refused, "there are no batch numbers left"))
+        };
+        let first = reserved.await.map_err(|fault: Fault| fault.during(what))?;
+        Ok(BatchNumber(first as u64))
+    }
+
+    async fn commit(&self, group: &CommitGroup) -> Result<CommitReport, StoreError> {
+        let (Some(first), Some(last)) = (group.batches.first(), group.batches.last()) else {
+            return Ok(CommitReport::default());
+        };
+        let what = format!("committing batches {} to {}", first.number.0, last.number.0);
+        let epoch = self.epochs.lock().get(&group.instance).copied();
+        let Some(epoch) = epoch else {
+            return Err(StoreError::new(
+                ErrorClass::Fenced,
+                what,
+                "the writer was not claimed",
+            ));
+        };
+        let room = within(self.writer.limit, self.make_room(group)).await;
+        room.map_err(|fault| fault.during(&what))?;
+        let writing = self.writer.begin(&self.servers).await;
+        let mut writing = writing.map_err(|fault| fault.during(&what))?;
+        let way = *self.way.lock();
+        let work = commit::write(writing.connection(), group, epoch, way);
+        let result = within(self.writer.limit, work).await;
+        let (report, way) = writing.finish(&what, result).await?;
+        *self.way.lock() = way;
+        Ok(report)
+    }
+
+    async fn recall(&self, group: &CommitGroup) -> Result<CommitReport, StoreError> {
+        let judged = load!(self, "recalling a commit", readings::recall, &group.batches)?;
+        Ok(CommitReport {
+            batches: judged.reports(group.batches.len()),
+        })
+    }
+
+    async fn last_batch(&self, instance: &InstanceId) -> Result<Option<BatchNumber>, StoreError> {
+        let what = "reading the last batch";
+        let answer = async {
+            let mut reader = self.reader().await?;
+            let row =
+                sqlx::query_scalar::<_, Option<i64>>("SELECT last_batch FROM writers WHERE instance = $1")
+                    .bind(&instance.0)
+                    .fetch_optional(reader.connection())
+                    .await
+                    .map_err(Fault::from);
+            reader.finish(row, false).await
+        };
+        let last = answer.await.map_err(|fault: Fault| fault.during(what))?;
+        Ok(last.flatten().map(|number| BatchNumber(number as u64)))
+    }
+
+    async fn load_registry(&self) -> Result<(Vec<SensorDefinition>, Vec<SeriesDefinition>), StoreError> {
+        load!(self, "loading sensors and series", restore::registry)
+    }
+
+    async fn deadlines(&self) -> Result<Vec<(SensorKey, ActiveTime)>, StoreError> {
+        load!(self, "reading deadlines", restore::deadlines)
+    }
+
+    async fn sensors_behind(&self) -> Result<Vec<SensorKey>, StoreError> {
+        load!(
+            self,
+            "looking for sensors that are behind",
+            restore::sensors_behind
+        )
+    }
+
+    async fn load_sensors(&self, sensors: &[SensorKey], max_readings: usize) -> Result<Loaded, StoreError> {
+        load!(self, "loading sensors", restore::load, sensors, max_readings)
+    }
+
+    async fn load_recent(&self, sensor: SensorKey, limit: usize) -> Result<Loaded, StoreError> {
+        load!(
+            self,
+            "loading the newest readings of a sensor",
+            restore::recent,
+            sensor,
+            limit
+        )
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        let answer = async {
+            let mut reader = self.reader().await?;
+            let answer = command(reader.connection(), "SELECT").await;
+            reader.finish(answer, false).await
+        };
+        let answer = within(self.servers.timeout(), answer).await;
+        answer.map_err(|fault: Fault| fault.during("asking whether the database answers"))
+    }
+
+    async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+}

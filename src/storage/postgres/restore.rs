@@ -1,0 +1,291 @@
+//! Bringing sensors back: who there is, who is behind, and snapshots with the readings after them.
+//!
+//! Invariant: what belongs together is read in one transaction, so that `as_of`, snapshots and tails are of the
+//! same commit.
+
+use futures_util::TryStreamExt;
+use rustc_hash::{FxHashMap, FxHashSet};
+use sqlx::Row;
+use sqlx::postgres::{PgConnection, PgRow};
+
+use super::fault::Fault;
+use super::statement::{limit, number};
+use super::time::Time;
+use crate::domain::{
+    ActiveTime, BatchNumber, BatchTime, Flags, MetricName, Reading, SensorId, SensorKey, Seq, SeriesId,
+};
+use crate::storage::{Loaded, SensorDefinition, SeriesDefinition, StoredReading, StoredSensor};
+
+pub(super) async fn registry(
+    connection: &mut PgConnection,
+) -> Result<(Vec<SensorDefinition>, Vec<SeriesDefinition>), Fault> {
+    let sensors: Vec<(i32, String, String)> =
+        sqlx::query_as("SELECT id, sensor_id, tags FROM sensors ORDER BY id")
+            .fetch_all(&mut *connection)
+            .await?;
+    let sensors = sensors
+        .into_iter()
+        .map(|(key, id, tags)| {
+            Ok(SensorDefinition {
+                key: SensorKey(key as u32),
+                id: SensorId::try_from(id).map_err(Fault::unreadable)?,
+                tags: serde_json::from_str(&tags).map_err(Fault::unreadable)?,
+            })
+        })
+        .collect::<Result<_, Fault>>()?;
+    let series: Vec<(i32, i32, String, Option<String>)> =
+        sqlx::query_as("SELECT id, sensor_id, metric, unit FROM series ORDER BY id")
+            .fetch_all(connection)
+            .await?;
+    let series = series
+        .into_iter()
+        .map(|(id, sensor, metric, unit)| {
+            Ok(SeriesDefinition {
+                id: SeriesId(id as u32),
+                sensor: SensorKey(sensor as u32),
+                metric: MetricName::try_from(metric).map_err(Fault::unreadable)?,
+                unit,
+            })
+        })
+        .collect::<Result<_, Fault>>()?;
+    Ok((sensors, series))
+}
+
+pub(super) async fn deadlines(connection: &mut PgConnection) -> Result<Vec<(SensorKey, ActiveTime)>, Fault> {
+    let rows: Vec<(i32, i64)> = sqlx::query_as(
+        "SELECT sensor_id, deadline FROM sensor_snapshots WHERE deadline IS NOT NULL ORDER BY sensor_id",
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|(sensor, deadline)| (SensorKey(sensor as u32), ActiveTime(deadline)))
+        .collect())
+}
+
+pub(super) async fn sensors_behind(connection: &mut PgConnection) -> Result<Vec<SensorKey>, Fault> {
+    let rows: Vec<i32> = sqlx::query_scalar(
+        "SELECT l.sensor_id FROM sensor_ledger l LEFT JOIN sensor_snapshots n USING (sensor_id)
+         WHERE l.tail_from IS NOT NULL AND l.last_seq > coalesce(n.seq, -1) ORDER BY l.last_seq DESC",
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows.into_iter().map(|sensor| SensorKey(sensor as u32)).collect())
+}
+
+/// The readings after the snapshots of many sensors, in the order of the sensors, by the primary key of `readings`. What no
+/// tail reaches back to, `$3`, is not looked into at all. Every step depends on the one before, so that they can only
+/// be walked in this order, and the limit ends the walk.
+pub(super) const TAILS: &str = "SELECT asked.sensor_id, r.series_id, r.time, r.value, r.seq, r.flags
+     FROM unnest($1::integer[]) AS asked (sensor_id)
+     CROSS JOIN LATERAL (SELECT l.tail_from, coalesce(n.seq, -1) AS seq FROM sensor_ledger l
+         LEFT JOIN sensor_snapshots n ON n.sensor_id = l.sensor_id WHERE l.sensor_id = asked.sensor_id OFFSET 0) l
+     CROSS JOIN LATERAL (SELECT id FROM series WHERE sensor_id = asked.sensor_id AND l.tail_from IS NOT NULL OFFSET 0) s
+     CROSS JOIN LATERAL (SELECT * FROM readings WHERE series_id = s.id AND time >= l.tail_from AND time >= $3
+         AND seq > l.seq OFFSET 0) r
+     LIMIT $2";
+
+/// The first readings after the snapshot of one sensor, by sequence.
+pub(super) const TAIL_START: &str = "SELECT s.sensor_id, r.series_id, r.time, r.value, r.seq, r.flags
+     FROM sensor_ledger l
+     LEFT JOIN sensor_snapshots n ON n.sensor_id = l.sensor_id
+     JOIN series s ON s.sensor_id = l.sensor_id
+     CROSS JOIN LATERAL (SELECT * FROM readings WHERE series_id = s.id AND time >= l.tail_from AND time >= $3
+         AND seq > coalesce(n.seq, -1) OFFSET 0) r
+     WHERE l.sensor_id = $1 ORDER BY r.seq LIMIT $2";
+
+/// Reads snapshots and tails; the caller holds a read transaction.
+pub(super) async fn load(
+    connection: &mut PgConnection,
+    sensors: &[SensorKey],
+    max_readings: usize,
+) -> Result<Loaded, Fault> {
+    let as_of = as_of(connection).await?;
+    let (mut loaded, tails_from) = snapshots(connection, sensors).await?;
+    let places: FxHashMap<SensorKey, usize> = sensors.iter().copied().zip(0..).collect();
+
+    let mut rows = sqlx::query(TAILS)
+        .bind(numbers(sensors))
+        .bind(limit(max_readings).saturating_add(1))
+        .bind(tails_from)
+        .fetch(&mut *connection);
+    let mut count = 0;
+    let mut last = None;
+    while let Some(row) = rows.try_next().await? {
+        let (sensor, reading) = read(&row)?;
+        let place = places[&sensor];
+        loaded[place].stored.tail.push(reading);
+        count += 1;
+        last = Some(place);
+    }
+    drop(rows);
+    if count > max_readings
+        && let Some(cut) = last
+    {
+        // It did not fit: the rows of the last sensor are a part by key, and have to be one by sequence.
+        let room = max_readings - (count - loaded[cut].stored.tail.len());
+        loaded[cut].stored.tail.clear();
+        let first = sqlx::query(TAIL_START)
+            .bind(number(loaded[cut].stored.sensor.0))
+            .bind(limit(room))
+            .bind(tails_from)
+            .fetch_all(&mut *connection)
+            .await?;
+        for row in &first {
+            loaded[cut].stored.tail.push(read(row)?.1);
+        }
+        loaded[cut].stored.more = true;
+        for after in &mut loaded[cut + 1..] {
+            after.stored.more = after.behind;
+        }
+    }
+    let mut loaded: Vec<StoredSensor> = loaded.into_iter().map(|sensor| sensor.stored).collect();
+    for sensor in &mut loaded {
+        sensor.tail.sort_unstable_by_key(|reading| reading.seq);
+    }
+    add_batch_times(connection, &mut loaded).await?;
+    Ok(Loaded {
+        as_of,
+        sensors: loaded,
+    })
+}
+
+/// The newest readings of a sensor by event time, of each series by its primary key.
+pub(super) const RECENT: &str = "SELECT s.sensor_id, r.series_id, r.time, r.value, r.seq, r.flags
+     FROM series s CROSS JOIN LATERAL (SELECT * FROM readings WHERE series_id = s.id ORDER BY time DESC LIMIT $2) r
+     WHERE s.sensor_id = $1 ORDER BY r.time DESC, r.seq DESC LIMIT $2";
+
+/// Reads the newest readings of one sensor; the caller holds a read transaction.
+pub(super) async fn recent(
+    connection: &mut PgConnection,
+    sensor: SensorKey,
+    most: usize,
+) -> Result<Loaded, Fault> {
+    let as_of = as_of(connection).await?;
+    let seq: Option<i64> = sqlx::query_scalar("SELECT seq FROM sensor_snapshots WHERE sensor_id = $1")
+        .bind(number(sensor.0))
+        .fetch_optional(&mut *connection)
+        .await?;
+    let rows = sqlx::query(RECENT)
+        .bind(number(sensor.0))
+        .bind(limit(most))
+        .fetch_all(&mut *connection)
+        .await?;
+    let mut tail = rows
+        .iter()
+        .map(|row| read(row).map(|(_, reading)| reading))
+        .collect::<Result<Vec<_>, Fault>>()?;
+    tail.sort_unstable_by_key(|reading| reading.seq);
+    let mut sensors = vec![StoredSensor {
+        sensor,
+        snapshot: seq.map(|seq| (Seq(seq as u64), Vec::new())),
+        tail,
+        more: false,
+    }];
+    add_batch_times(connection, &mut sensors).await?;
+    Ok(Loaded { as_of, sensors })
+}
+
+async fn as_of(connection: &mut PgConnection) -> Result<Option<BatchNumber>, Fault> {
+    let number: Option<i64> = sqlx::query_scalar("SELECT max(last_batch) FROM writers")
+        .fetch_one(connection)
+        .await?;
+    Ok(number.map(|number| BatchNumber(number as u64)))
+}
+
+struct Found {
+    stored: StoredSensor,
+    /// Whether there are readings after the snapshot.
+    behind: bool,
+}
+
+/// The snapshots, in the order asked for, and the earliest time that any of their tails reaches back to.
+async fn snapshots(
+    connection: &mut PgConnection,
+    sensors: &[SensorKey],
+) -> Result<(Vec<Found>, Option<Time>), Fault> {
+    let rows = sqlx::query(
+        "SELECT n.seq, n.state, coalesce(l.tail_from IS NOT NULL AND l.last_seq > coalesce(n.seq, -1), false), l.tail_from
+         FROM unnest($1::integer[]) WITH ORDINALITY AS asked (sensor_id, place)
+         LEFT JOIN sensor_snapshots n ON n.sensor_id = asked.sensor_id
+         LEFT JOIN sensor_ledger l ON l.sensor_id = asked.sensor_id ORDER BY asked.place",
+    )
+    .bind(numbers(sensors))
+    .fetch_all(connection)
+    .await?;
+    let mut found = Vec::with_capacity(sensors.len());
+    let mut earliest: Option<Time> = None;
+    for (row, sensor) in rows.iter().zip(sensors) {
+        let snapshot = match row.try_get::<Option<i64>, _>(0)? {
+            Some(seq) => Some((Seq(seq as u64), row.try_get(1)?)),
+            None => None,
+        };
+        if let Some(from) = row.try_get::<Option<Time>, _>(3)? {
+            earliest = Some(earliest.map_or(from, |earliest| Time(earliest.0.min(from.0))));
+        }
+        found.push(Found {
+            stored: StoredSensor {
+                sensor: *sensor,
+                snapshot,
+                tail: Vec::new(),
+                more: false,
+            },
+            behind: row.try_get(2)?,
+        });
+    }
+    Ok((found, earliest))
+}
+
+fn numbers(sensors: &[SensorKey]) -> Vec<i32> {
+    sensors.iter().map(|sensor| number(sensor.0)).collect()
+}
+
+fn read(row: &PgRow) -> Result<(SensorKey, StoredReading), Fault> {
+    let seq = Seq(row.try_get::<i64, _>(4)? as u64);
+    let Time(time) = row.try_get(2)?;
+    let reading = StoredReading {
+        seq,
+        at: BatchTime {
+            now: time,
+            active: ActiveTime(0),
+        },
+        reading: Reading {
+            series: SeriesId(row.try_get::<i32, _>(1)? as u32),
+            time,
+            value: row.try_get(3)?,
+            index: seq.index(),
+            flags: Flags(row.try_get::<i16, _>(5)? as u8),
+        },
+    };
+    Ok((SensorKey(row.try_get::<i32, _>(0)? as u32), reading))
+}
+
+/// A reading whose batch has expired keeps what [`read`] gave it: its own time as "now", on an active clock at zero.
+async fn add_batch_times(connection: &mut PgConnection, loaded: &mut [StoredSensor]) -> Result<(), Fault> {
+    let tails = || loaded.iter().flat_map(|sensor| &sensor.tail);
+    let numbers: FxHashSet<i64> = tails().map(|reading| reading.seq.batch().0 as i64).collect();
+    if numbers.is_empty() {
+        return Ok(());
+    }
+    let rows: Vec<(i64, Time, i64)> =
+        sqlx::query_as("SELECT number, time, active FROM batches WHERE number = ANY($1)")
+            .bind(numbers.into_iter().collect::<Vec<_>>())
+            .fetch_all(connection)
+            .await?;
+    let times: FxHashMap<u64, BatchTime> = rows
+        .into_iter()
+        .map(|(number, Time(now), active)| {
+            let at = BatchTime {
+                now,
+                active: ActiveTime(active),
+            };
+            (number as u64, at)
+        })
+        .collect();
+    for reading in loaded.iter_mut().flat_map(|sensor| &mut sensor.tail) {
+        if let Some(at) = times.get(&reading.seq.batch().0) {
+            reading.at = *at;
+        }
+    }
+    Ok(())
+}

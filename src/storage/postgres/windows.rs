@@ -1,0 +1,213 @@
+//! Windows: results that the sensors closed, and windows computed anew from stored rows.
+//!
+//! Invariants: what is stored for a window is never replaced by less. A result for a window that is not stored yet
+//! is stored as it came; one equal to what is stored changes nothing, however often a replay brings it; one that
+//! differs means that more is known by now than either saw, so the window is computed from the stored rows like
+//! those of `recompute`. The revision grows by one when, and only when, the stored figures change by more than the rounding
+//! of sums in another order.
+
+use futures_util::TryStreamExt;
+use rustc_hash::FxHashMap;
+use sqlx::Row;
+use sqlx::postgres::{PgConnection, PgRow};
+
+use super::fault::Fault;
+use super::statement::number;
+use super::time::Time;
+use crate::core::windows::Aggregate;
+use crate::domain::{Flags, SeriesId, Timestamp, WindowKind, WindowResult, WindowSpan};
+use crate::storage::CompleteBatch;
+use crate::storage::judgement::outcomes;
+use crate::storage::revision::same_figures;
+
+const INSERT: &str = "INSERT INTO windows
+     (series_id, start, size, kind, count, min, max, mean, stddev, first, last, revision)
+     SELECT * FROM unnest($1::integer[], $2::timestamptz[], $3::bigint[], $4::text[], $5::bigint[], $6::float8[],
+         $7::float8[], $8::float8[], $9::float8[], $10::float8[], $11::float8[], $12::integer[])
+     ON CONFLICT (series_id, start, size, kind) DO NOTHING";
+const UPSERT: &str = "INSERT INTO windows
+     (series_id, start, size, kind, count, min, max, mean, stddev, first, last, revision)
+     SELECT * FROM unnest($1::integer[], $2::timestamptz[], $3::bigint[], $4::text[], $5::bigint[], $6::float8[],
+         $7::float8[], $8::float8[], $9::float8[], $10::float8[], $11::float8[], $12::integer[])
+     ON CONFLICT (series_id, start, size, kind) DO UPDATE SET count = excluded.count, min = excluded.min,
+         max = excluded.max, mean = excluded.mean, stddev = excluded.stddev, first = excluded.first, last = excluded.last,
+         revision = excluded.revision";
+
+/// Writes the group's windows. Returns those that were computed from rows and not empty, each with the place of the
+/// last batch that asked for it.
+pub(super) async fn write(
+    connection: &mut PgConnection,
+    batches: &[CompleteBatch],
+) -> Result<Vec<(usize, WindowResult)>, Fault> {
+    let mut wanted: FxHashMap<WindowSpan, usize> = FxHashMap::default();
+    let closed: Vec<(usize, &WindowResult)> = outcomes(batches)
+        .flat_map(|(batch, outcome)| outcome.windows.iter().map(move |window| (batch, window)))
+        .collect();
+    if !closed.is_empty() {
+        let inserted = insert(connection, INSERT, closed.iter().map(|(_, window)| *window)).await?;
+        if inserted < closed.len() as u64 {
+            let spans: Vec<WindowSpan> = closed.iter().map(|(_, window)| window.span).collect();
+            let stored = stored(connection, &spans).await?;
+            for (batch, window) in closed {
+                if !stored
+                    .get(&window.span)
+                    .is_some_and(|stored| same_figures(stored, window))
+                {
+                    wanted.insert(window.span, batch);
+                }
+            }
+        }
+    }
+    for (batch, outcome) in outcomes(batches) {
+        for span in &outcome.recompute {
+            let asked = wanted.entry(*span).or_insert(batch);
+            *asked = batch.max(*asked);
+        }
+    }
+    if wanted.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut wanted: Vec<(WindowSpan, usize)> = wanted.into_iter().collect();
+    wanted.sort_unstable();
+    recompute(connection, &wanted).await
+}
+
+async fn recompute(
+    connection: &mut PgConnection,
+    wanted: &[(WindowSpan, usize)],
+) -> Result<Vec<(usize, WindowResult)>, Fault> {
+    let spans: Vec<WindowSpan> = wanted.iter().map(|(span, _)| *span).collect();
+    let computed = from_rows(connection, &spans).await?;
+    let stored = stored(connection, &spans).await?;
+    let mut revised = Vec::with_capacity(computed.len());
+    let mut changed = Vec::new();
+    for (mut result, (span, batch)) in computed
+        .into_iter()
+        .zip(wanted)
+        .filter_map(|(result, asked)| Some((result?, asked)))
+    {
+        match stored.get(span) {
+            None => changed.push(result),
+            Some(stored) if same_figures(stored, &result) => result.revision = stored.revision,
+            Some(stored) => {
+                result.revision = stored.revision.saturating_add(1);
+                changed.push(result);
+            }
+        }
+        revised.push((*batch, result));
+    }
+    if !changed.is_empty() {
+        insert(connection, UPSERT, changed.iter()).await?;
+    }
+    Ok(revised)
+}
+
+/// Returns how many rows were written.
+async fn insert<'a>(
+    connection: &mut PgConnection,
+    sql: &'static str,
+    windows: impl Iterator<Item = &'a WindowResult> + Clone,
+) -> Result<u64, Fault> {
+    fn column<'a, T>(
+        windows: &(impl Iterator<Item = &'a WindowResult> + Clone),
+        of: impl Fn(&WindowResult) -> T,
+    ) -> Vec<T> {
+        windows.clone().map(of).collect()
+    }
+    let done = sqlx::query(sql)
+        .bind(column(&windows, |window| number(window.span.series.0)))
+        .bind(column(&windows, |window| Time(window.span.start)))
+        .bind(column(&windows, |window| window.span.size))
+        .bind(column(&windows, |window| window.span.kind.as_str()))
+        .bind(column(&windows, |window| window.count as i64))
+        .bind(column(&windows, |window| window.min))
+        .bind(column(&windows, |window| window.max))
+        .bind(column(&windows, |window| window.mean))
+        .bind(column(&windows, |window| window.stddev))
+        .bind(column(&windows, |window| window.first))
+        .bind(column(&windows, |window| window.last))
+        .bind(column(&windows, |window| number(window.revision)))
+        .execute(connection)
+        .await?;
+    Ok(done.rows_affected())
+}
+
+/// What is stored for `spans`.
+async fn stored(
+    connection: &mut PgConnection,
+    spans: &[WindowSpan],
+) -> Result<FxHashMap<WindowSpan, WindowResult>, Fault> {
+    let rows = sqlx::query(
+        "SELECT w.series_id, w.start, w.size, w.kind, w.count, w.min, w.max, w.mean, w.stddev, w.first, w.last, w.revision
+         FROM unnest($1::integer[], $2::timestamptz[], $3::bigint[], $4::text[]) AS k (series_id, start, size, kind)
+         CROSS JOIN LATERAL (SELECT * FROM windows WHERE series_id = k.series_id AND start = k.start AND size = k.size
+             AND kind = k.kind OFFSET 0) w",
+    )
+    .bind(spans.iter().map(|span| number(span.series.0)).collect::<Vec<_>>())
+    .bind(spans.iter().map(|span| Time(span.start)).collect::<Vec<_>>())
+    .bind(spans.iter().map(|span| span.size).collect::<Vec<_>>())
+    .bind(spans.iter().map(|span| span.kind.as_str()).collect::<Vec<_>>())
+    .fetch_all(connection)
+    .await?;
+    rows.iter()
+        .map(|row| read(row).map(|window| (window.span, window)))
+        .collect()
+}
+
+/// Computes windows from the stored rows of their spans, poisonous ones excluded. `None` where there are none.
+async fn from_rows(
+    connection: &mut PgConnection,
+    spans: &[WindowSpan],
+) -> Result<Vec<Option<WindowResult>>, Fault> {
+    let mut sums: Vec<Option<Aggregate>> = spans.iter().map(|_| None).collect();
+    let mut rows = sqlx::query(
+        "SELECT k.place, r.time, r.value
+         FROM unnest($1::integer[], $2::timestamptz[], $3::timestamptz[]) WITH ORDINALITY AS k (series_id, start, \"end\", place)
+         CROSS JOIN LATERAL (SELECT time, value FROM readings WHERE series_id = k.series_id AND time >= k.start
+             AND time < k.\"end\" AND flags & $4 = 0 ORDER BY time) r
+         ORDER BY k.place, r.time",
+    )
+    .bind(spans.iter().map(|span| number(span.series.0)).collect::<Vec<_>>())
+    .bind(spans.iter().map(|span| Time(span.start)).collect::<Vec<_>>())
+    .bind(spans.iter().map(|span| Time(span.end())).collect::<Vec<_>>())
+    .bind(i16::from(Flags::POISON.0))
+    .fetch(connection);
+    while let Some(row) = rows.try_next().await? {
+        let (place, Time(time), value): (i64, Time, f64) =
+            (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+        match &mut sums[place as usize - 1] {
+            Some(sum) => sum.add(time, value),
+            sum => *sum = Some(Aggregate::new(time, value)),
+        }
+    }
+    let result = |(sum, span): (Option<Aggregate>, &WindowSpan)| sum.map(|sum| sum.result(*span, 0));
+    Ok(sums.into_iter().zip(spans).map(result).collect())
+}
+
+/// Reads a row with the columns in the order of the statements above.
+pub(super) fn read(row: &PgRow) -> Result<WindowResult, Fault> {
+    let kind: &str = row.try_get(3)?;
+    let kind = WindowKind::parse(kind)
+        .ok_or_else(|| Fault::unreadable(format!("unknown kind of window: {kind}")))?;
+    Ok(WindowResult {
+        span: WindowSpan {
+            series: SeriesId(row.try_get::<i32, _>(0)? as u32),
+            kind,
+            size: row.try_get(2)?,
+            start: start(row)?,
+        },
+        count: row.try_get::<i64, _>(4)? as u64,
+        min: row.try_get(5)?,
+        max: row.try_get(6)?,
+        mean: row.try_get(7)?,
+        stddev: row.try_get(8)?,
+        first: row.try_get(9)?,
+        last: row.try_get(10)?,
+        revision: row.try_get::<i32, _>(11)? as u32,
+    })
+}
+
+fn start(row: &PgRow) -> Result<Timestamp, Fault> {
+    let Time(start) = row.try_get(1)?;
+    Ok(start)
+}
