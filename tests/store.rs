@@ -8,6 +8,8 @@ mod commit;
 mod history;
 #[path = "store/ledger.rs"]
 mod ledger;
+#[path = "support/postgres/mod.rs"]
+mod postgres_server;
 #[path = "store/restore.rs"]
 mod restore;
 #[path = "store/sqlite.rs"]
@@ -20,18 +22,29 @@ mod windows;
 macro_rules! on_every_store {
     ($($module:ident: $($test:ident),+ $(,)?;)+) => {
         mod sqlite {
-            $(mod $module {
-                use crate::support::{Fixture, Sqlite};
-                $(
-                    #[tokio::test]
-                    async fn $test() {
-                        crate::$module::$test(Sqlite::new().await).await;
-                    }
-                )+
-            })+
+            $(mod $module { $(crate::test!($module::$test, Sqlite);)+ })+
+        }
+        mod postgres {
+            $(mod $module { $(crate::test!($module::$test, PlainPostgres);)+ })+
+        }
+        mod timescale {
+            $(mod $module { $(crate::test!($module::$test, TimescalePostgres);)+ })+
         }
     };
 }
+
+macro_rules! test {
+    ($module:ident::$test:ident, $fixture:ident) => {
+        #[tokio::test]
+        async fn $test() {
+            use crate::support::Fixture;
+            if let Some(fixture) = crate::support::$fixture::new().await {
+                crate::$module::$test(fixture).await;
+            }
+        }
+    };
+}
+use test;
 
 on_every_store! {
     commit:

@@ -65,7 +65,8 @@ pub trait History: Send + Sync + 'static {
     async fn set_paused(&self, sensor: SensorKey, paused: bool) -> Result<(), StoreError>;
     async fn paused(&self) -> Result<Vec<SensorKey>, StoreError>;
 
-    /// Deletes what is past its age. Returns how many rows went.
+    /// Deletes what is past its age: readings perhaps only once a whole chunk or partition of them is. Returns how many rows,
+    /// chunks and partitions went.
     async fn expire(&self, limits: &Expiry) -> Result<u64, StoreError>;
 }
 

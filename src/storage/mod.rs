@@ -22,7 +22,7 @@ mod tally;
 
 use async_trait::async_trait;
 
-use crate::domain::{ActiveTime, BatchNumber, SensorKey};
+use crate::domain::{ActiveTime, BatchNumber, SensorKey, Timestamp};
 
 pub use commit::{
     BatchReport, CommitGroup, CommitReport, CompleteBatch, Conflict, InstanceId, Position, Refused, Row,
@@ -75,6 +75,12 @@ pub trait Store: History {
     /// snapshot: what a state is
     /// rebuilt from when its snapshot cannot be read. `snapshot` holds only the sequence, its bytes are empty.
     async fn load_recent(&self, sensor: SensorKey, limit: usize) -> Result<Loaded, StoreError>;
+
+    /// What has to be done again and again, beside deleting what is old: partitions are made ahead, rollups brought up to
+    /// `now`.
+    async fn maintain(&self, _now: Timestamp) -> Result<(), StoreError> {
+        Ok(())
+    }
 
     /// A cheap round trip, for readiness.
     async fn ping(&self) -> Result<(), StoreError>;

@@ -26,7 +26,7 @@ async fn open_error(settings: &SqliteSettings) -> StoreError {
 
 #[tokio::test]
 async fn a_database_of_a_newer_version_is_left_alone() {
-    let fixture = Sqlite::new().await;
+    let fixture = Sqlite::new().await.unwrap();
     fixture.open().await.close().await;
     let mut connection = raw(&fixture).await;
     run(
@@ -44,7 +44,7 @@ async fn a_database_of_a_newer_version_is_left_alone() {
 
 #[tokio::test]
 async fn what_is_no_database_is_unusable_and_stays_as_it_was() {
-    let fixture = Sqlite::new().await;
+    let fixture = Sqlite::new().await.unwrap();
     let path = fixture.settings().path;
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     let text = "this is a letter, not a database\n".repeat(200);
@@ -56,7 +56,7 @@ async fn what_is_no_database_is_unusable_and_stays_as_it_was() {
 
 #[tokio::test]
 async fn a_path_that_cannot_be_made_is_unusable() {
-    let fixture = Sqlite::new().await;
+    let fixture = Sqlite::new().await.unwrap();
     let file = fixture.directory.path().join("file");
     std::fs::write(&file, "x").unwrap();
     let below_a_file = open_error(&SqliteSettings::new(file.join("data/sensorhive.db"))).await;
@@ -67,7 +67,7 @@ async fn a_path_that_cannot_be_made_is_unusable() {
 
 #[tokio::test]
 async fn the_file_is_in_wal_mode_and_durable() {
-    let fixture = Sqlite::new().await;
+    let fixture = Sqlite::new().await.unwrap();
     let store = opened(&fixture, 2).await;
     assert!(store.describe().contains("sensorhive.db"));
     store.ping().await.unwrap();
@@ -99,7 +99,7 @@ async fn urls_name_files() {
 
 #[tokio::test]
 async fn a_lock_held_elsewhere_is_waited_out() {
-    let fixture = Sqlite::new().await;
+    let fixture = Sqlite::new().await.unwrap();
     let store = opened(&fixture, 2).await;
     let mut other = raw(&fixture).await;
     run(&mut other, "BEGIN IMMEDIATE").await;
@@ -120,7 +120,7 @@ async fn a_lock_held_elsewhere_is_waited_out() {
 /// A process that dies in the middle of a transaction leaves its connection as if it were dropped.
 #[tokio::test]
 async fn a_process_killed_in_a_transaction_leaves_neither_rows_nor_lock() {
-    let fixture = Sqlite::new().await;
+    let fixture = Sqlite::new().await.unwrap();
     let store = opened(&fixture, 2).await;
     let mut dying = raw(&fixture).await;
     run(
@@ -142,7 +142,7 @@ async fn a_process_killed_in_a_transaction_leaves_neither_rows_nor_lock() {
 
 #[tokio::test]
 async fn a_full_file_is_transient_and_loses_nothing() {
-    let fixture = Sqlite::new().await;
+    let fixture = Sqlite::new().await.unwrap();
     let mut settings = fixture.settings();
     settings.max_size = Some(3 << 20);
     opened(&fixture, 2).await.close().await;
@@ -181,7 +181,7 @@ async fn a_full_file_is_transient_and_loses_nothing() {
 
 #[tokio::test]
 async fn a_query_that_takes_too_long_is_interrupted() {
-    let fixture = Sqlite::new().await;
+    let fixture = Sqlite::new().await.unwrap();
     let store = opened(&fixture, 2).await;
     let readings: Vec<_> = (0..60_000).map(|n| (0, i64::from(n), 1.0)).collect();
     commit(&store, vec![batch(2, rows(&readings))]).await;

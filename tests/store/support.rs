@@ -3,10 +3,15 @@
 use sensorhive::domain::*;
 use sensorhive::storage::*;
 
+use crate::postgres_server::{Database, Flavor, Server};
+
 /// A database that lives as long as the fixture. Opening it twice is what two processes do.
 pub trait Fixture: Sized {
     type Store: Store;
-    async fn new() -> Self;
+    /// How many random databases are worth their time.
+    const CASES: u32;
+    /// `None` where the database is not installed here.
+    async fn new() -> Option<Self>;
     async fn open(&self) -> Self::Store;
 }
 
@@ -25,15 +30,59 @@ impl Sqlite {
 
 impl Fixture for Sqlite {
     type Store = SqliteStore;
+    const CASES: u32 = 48;
 
-    async fn new() -> Self {
-        Self {
+    async fn new() -> Option<Self> {
+        Some(Self {
             directory: tempfile::tempdir().unwrap(),
-        }
+        })
     }
 
     async fn open(&self) -> SqliteStore {
         SqliteStore::open(&self.settings()).await.unwrap()
+    }
+}
+
+pub struct PlainPostgres(Database);
+pub struct TimescalePostgres(Database);
+
+fn postgres(database: &Database) -> PostgresSettings {
+    let mut settings = PostgresSettings::from_url(database.url()).unwrap();
+    settings.readers = 2;
+    settings
+}
+
+impl Fixture for PlainPostgres {
+    type Store = PostgresStore;
+    const CASES: u32 = 12;
+
+    async fn new() -> Option<Self> {
+        Server::shared().await?.database(Flavor::Plain).await.map(Self)
+    }
+
+    async fn open(&self) -> PostgresStore {
+        let mut settings = postgres(&self.0);
+        settings.timescale = Timescale::Off;
+        PostgresStore::open(&settings).await.unwrap()
+    }
+}
+
+impl Fixture for TimescalePostgres {
+    type Store = PostgresStore;
+    const CASES: u32 = 12;
+
+    async fn new() -> Option<Self> {
+        Server::shared()
+            .await?
+            .database(Flavor::Timescale)
+            .await
+            .map(Self)
+    }
+
+    async fn open(&self) -> PostgresStore {
+        let mut settings = postgres(&self.0);
+        settings.timescale = Timescale::Required;
+        PostgresStore::open(&settings).await.unwrap()
     }
 }
 

@@ -1,4 +1,4 @@
-//! Maintenance: what is past its age goes.
+//! Maintenance: what is past its age goes, and the store does what it has to do again and again.
 //!
 //! How it fails: a failed run is logged and the next one does its work.
 
@@ -49,8 +49,12 @@ pub struct Maintenance {
 
 impl Maintenance {
     fn expire(&self, ctx: &mut Context<Self>) {
-        let (store, limits) = (self.store.clone(), self.retention.at(self.clock.now()));
+        let (store, now) = (self.store.clone(), self.clock.now());
+        let limits = self.retention.at(now);
         let run = async move {
+            if let Err(error) = store.maintain(now).await {
+                tracing::warn!(%error, "the store could not be maintained");
+            }
             match store.expire(&limits).await {
                 Ok(0) => {}
                 Ok(rows) => tracing::info!(rows, "expired rows were deleted"),

@@ -36,12 +36,12 @@ use sqlx::postgres::{PgArguments, PgQueryResult};
 
 use self::connection::{Reader, Readers, Servers, Writer, command, within};
 use self::fault::Fault;
-use self::partitions::Layout;
+use self::partitions::{Layout, Partitions, Table};
 use super::{
     CommitGroup, CommitReport, ErrorClass, InstanceId, Loaded, SensorDefinition, SeriesDefinition, Store,
     StoreError, WriterState,
 };
-use crate::domain::{ActiveTime, BatchNumber, SensorKey};
+use crate::domain::{ActiveTime, BatchNumber, SensorKey, Timestamp};
 
 pub use self::lock::SessionLock;
 pub use self::settings::{PostgresSettings, Timescale};
@@ -121,7 +121,15 @@ impl PostgresStore {
         let Layout::Partitions(partitions) = &self.layout else {
             return Ok(());
         };
-        let missing = partitions.missing(&group.batches);
+        self.make_partitions(partitions, partitions.missing(&group.batches))
+            .await
+    }
+
+    async fn make_partitions(
+        &self,
+        partitions: &Partitions,
+        missing: Vec<(Table, Timestamp)>,
+    ) -> Result<(), Fault> {
         if missing.is_empty() {
             return Ok(());
         }
@@ -273,6 +281,14 @@ impl Store for PostgresStore {
             sensor,
             limit
         )
+    }
+
+    async fn maintain(&self, now: Timestamp) -> Result<(), StoreError> {
+        let Layout::Partitions(partitions) = &self.layout else {
+            return Ok(());
+        };
+        let made = self.make_partitions(partitions, partitions.ahead(now)).await;
+        made.map_err(|fault| fault.during("making partitions ahead"))
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

@@ -10,7 +10,7 @@ use super::fault::Fault;
 use super::statement::{limit, number};
 use super::time::Time;
 use super::windows;
-use crate::domain::{Anomaly, Band, DetectorKind, Flags, Level, Seq, SeriesId, Timestamp, WindowResult};
+use crate::domain::{Anomaly, Band, DetectorKind, Flags, Level, Seq, SeriesId, WindowResult};
 use crate::storage::history::{Page, StoredPoint};
 
 /// The text for the order that is asked for.
@@ -151,9 +151,4 @@ pub(super) fn poison() -> i16 {
 /// Whether nothing can lie in the page.
 pub(super) fn is_empty(page: &Page) -> bool {
     page.limit == 0 || page.from >= page.to
-}
-
-/// The earliest time of a bucket of `step` µs that holds `time`, counted from 1970.
-pub(super) fn bucket_start(time: Timestamp, step: i64) -> Timestamp {
-    Timestamp(time.0.saturating_sub(time.0.rem_euclid(step)))
 }

@@ -61,6 +61,13 @@ async fn advance_writer(
             .await?;
     match row {
         Some((stored, last_batch)) if stored == epoch => {
+            // An earlier attempt at this very group, whose answer was lost, has come through.
+            if last_batch == Some(last.number.0 as i64) {
+                return Err(Fault::found(
+                    ErrorClass::Unknown,
+                    "these batches are committed already",
+                ));
+            }
             if last_batch.is_some_and(|last_batch| last_batch >= first.number.0 as i64) {
                 return Err(Fault::found(
                     ErrorClass::Refused,
