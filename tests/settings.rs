@@ -310,13 +310,27 @@ fn what_is_not_built_yet_is_accepted_and_named() {
 }
 
 #[test]
-fn a_database_that_is_not_available_is_an_error_without_its_password() {
-    let message = load("[storage]\nurl = 'postgres://me:hunter2@db/x'")
-        .unwrap_err()
-        .to_string();
-    assert!(message.contains("not available in this version"), "{message}");
+fn a_database_is_shown_without_its_password() {
+    for (url, shown) in [
+        ("postgres://me:hunter2@db/x", "postgres://me@db/x"),
+        (
+            "postgres://me:hunter2@one:5433,two/x?password=hunter2",
+            "postgres://me@one:5433,two/x",
+        ),
+        ("postgresql://db/x", "postgresql://db/x"),
+    ] {
+        let settings = load(&format!("[storage]\nurl = '{url}'")).unwrap();
+        assert_eq!(settings.storage.url.to_string(), shown);
+        let all = format!("{settings:?}{}", settings.to_toml().unwrap());
+        assert!(!all.contains("hunter2"), "{all}");
+    }
+}
+
+#[test]
+fn a_database_that_cannot_be_is_an_error_without_its_password() {
     for url in [
-        "postgres://me:hunter2@db/x",
+        "postgres://me:hunter2@db",
+        "postgres://me:hunter2@db:port/x",
         "mysql://me:hunter2@db/x",
         "sqlite:",
         "sqlite::memory:",

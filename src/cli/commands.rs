@@ -1,14 +1,13 @@
 //! What each subcommand does, one function each.
 
 use std::io::Write;
-use std::path::Path;
 
 use secrecy::ExposeSecret;
 
 use super::args::{RoleArg, TokenCommand};
 use super::exit::{CommandError, ExitCode};
 use crate::clock::{Clock, SystemClock};
-use crate::settings::{DEFAULTS, Settings};
+use crate::settings::{DEFAULTS, Settings, StorageUrl};
 use crate::startup::{Service, StartError, Stopped, open_store};
 use crate::storage::history::TokenRow;
 use crate::storage::{ErrorClass, Store, StoreError};
@@ -20,8 +19,8 @@ type Outcome = Result<(), CommandError>;
 
 /// Runs the service until it is told to stop.
 pub fn run(settings: &Settings) -> Outcome {
-    let database = absolute(settings);
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), database = %database.display(), "starting");
+    let database = database(settings);
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), database, "starting");
     for part in &settings.unavailable {
         tracing::warn!(part, "configured, but not available in this version");
     }
@@ -169,9 +168,15 @@ fn with_store(settings: &Settings, work: impl AsyncFnOnce(&dyn Store) -> Outcome
     })
 }
 
-fn absolute(settings: &Settings) -> std::path::PathBuf {
-    let path: &Path = settings.storage.url.path();
-    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+/// Where the data is, as it is shown: the absolute path of a file, an address without its password.
+fn database(settings: &Settings) -> String {
+    match &settings.storage.url {
+        StorageUrl::Sqlite(path) => {
+            let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+            path.display().to_string()
+        }
+        StorageUrl::Postgres(url) => url.to_string(),
+    }
 }
 
 /// Writes to standard output; that nobody reads any more, as in `| head`, is no failure.

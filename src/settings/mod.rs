@@ -28,7 +28,7 @@ pub use pipeline::{LimitsSettings, PipelineSettings};
 pub use problem::{Origin, Problem, SettingsError};
 pub use series::{DetectorSettings, Pattern, SeriesMatch, SeriesSettings, SeriesTable};
 pub use sources::{HostSettings, SimulatedSettings, SourceSettings};
-pub use storage::{StorageSettings, StorageUrl, Synchronous};
+pub use storage::{PostgresUrl, StorageSettings, StorageUrl, Synchronous, TimescaleDb};
 pub use supervision::SupervisionSettings;
 pub use tree::ENVIRONMENT_PREFIX;
 

@@ -1,17 +1,33 @@
 //! `[storage]`: the database, what is kept there for how long, and how often sensors are snapshot.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::units;
+use crate::storage::PostgresSettings;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StorageSettings {
     pub url: StorageUrl,
+    /// Holds the password for PostgreSQL, so that `url` need not.
+    pub password_file: Option<PathBuf>,
+    pub timescaledb: TimescaleDb,
+    /// How much time a new chunk or partition of readings spans. PostgreSQL only.
+    #[serde(with = "units::interval")]
+    pub chunk_interval: Duration,
+    /// The age at which chunks are compressed; `None` is never. TimescaleDB only.
+    #[serde(with = "units::age")]
+    pub compress_after: Option<Duration>,
+    /// How long a transaction that writes may take. PostgreSQL only.
+    #[serde(with = "units::interval")]
+    pub write_timeout: Duration,
+    /// How long a question for history may take.
+    #[serde(with = "units::interval")]
+    pub query_timeout: Duration,
     pub synchronous: Synchronous,
     /// Connections for reading; writing has one of its own.
     #[serde(deserialize_with = "units::between::<1, 64, _, _>")]
@@ -35,7 +51,18 @@ pub struct StorageSettings {
     pub restart_retention: Option<Duration>,
 }
 
-/// When SQLite waits for the disk.
+/// Whether TimescaleDB is made use of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TimescaleDb {
+    /// Where the server has it and lets us.
+    Auto,
+    Off,
+    /// Not to start without it.
+    Required,
+}
+
+/// When a commit waits for the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Synchronous {
@@ -50,13 +77,38 @@ pub enum Synchronous {
 pub enum StorageUrl {
     /// The path of a SQLite file.
     Sqlite(PathBuf),
+    Postgres(PostgresUrl),
 }
 
-impl StorageUrl {
-    pub fn path(&self) -> &Path {
-        match self {
-            StorageUrl::Sqlite(path) => path,
+/// The address of a PostgreSQL database. It may hold a password, so it is shown without.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PostgresUrl(String);
+
+impl PostgresUrl {
+    /// With the password, if there is one.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for PostgresUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (scheme, rest) = self.0.split_once("://").unwrap_or(("postgres", ""));
+        // What follows a question mark may hold a password, too.
+        let rest = rest.split_once('?').map_or(rest, |(before, _)| before);
+        match rest.rsplit_once('@') {
+            Some((user, place)) => {
+                let user = user.split_once(':').map_or(user, |(name, _)| name);
+                write!(f, "{scheme}://{user}@{place}")
+            }
+            None => write!(f, "{scheme}://{rest}"),
         }
+    }
+}
+
+impl fmt::Debug for PostgresUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 
@@ -64,6 +116,7 @@ impl fmt::Display for StorageUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             StorageUrl::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
+            StorageUrl::Postgres(url) => fmt::Display::fmt(url, f),
         }
     }
 }
@@ -81,13 +134,12 @@ impl<'de> Deserialize<'de> for StorageUrl {
         // The text is never repeated in an error: it may hold a password.
         let text = String::deserialize(deserializer)?;
         if text.starts_with("postgres:") || text.starts_with("postgresql:") {
-            return Err(D::Error::custom(
-                "names PostgreSQL, which is not available in this version; use \"sqlite:PATH\"",
-            ));
+            PostgresSettings::from_url(&text).map_err(D::Error::custom)?;
+            return Ok(StorageUrl::Postgres(PostgresUrl(text)));
         }
         let Some(path) = text.strip_prefix("sqlite:") else {
             return Err(D::Error::custom(
-                "must be \"sqlite:PATH\", such as \"sqlite:data/sensorhive.db\"",
+                "must be \"sqlite:PATH\", such as \"sqlite:data/sensorhive.db\", or \"postgres://USER@HOST/DATABASE\"",
             ));
         };
         let path = path.strip_prefix("//").unwrap_or(path);

@@ -175,6 +175,29 @@ pub(super) mod retention {
     }
 }
 
+/// The age at which something is done; `"never"` is `None`.
+pub(super) mod age {
+    use super::*;
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+        parsed(
+            deserializer,
+            "\"never\", or a duration such as \"7d\"",
+            |text| match text {
+                "never" => Some(None),
+                _ => duration::parse(text).filter(|age| !age.is_zero()).map(Some),
+            },
+        )
+    }
+
+    pub fn serialize<S: Serializer>(value: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+        match value {
+            None => serializer.serialize_str("never"),
+            Some(value) => duration::serialize(value, serializer),
+        }
+    }
+}
+
 /// `"16MiB"`, `"1 GB"`, `"512"` bytes; at least one byte, at most a TiB.
 pub(super) mod size {
     use super::*;

@@ -25,15 +25,19 @@ use crate::actors::ingest::{HttpIngest, Intake, SourceCommand, SourceState};
 use crate::clock::{Clock, SystemClock};
 use crate::domain::SourceName;
 use crate::machine::MachineError;
-use crate::settings::Settings;
+use crate::settings::{Settings, StorageUrl};
 use crate::simulate::SimulatorError;
+use crate::storage::postgres::SessionLock;
 use crate::storage::sqlite::{ServiceLock, SqliteStore};
-use crate::storage::{Store, StoreError};
+use crate::storage::{ErrorClass, PostgresSettings, PostgresStore, Store, StoreError};
 use crate::web::tokens::TokenError;
 use crate::web::{self, AppState, ServeError, TokenService};
 
 /// How long actors and store may take to end once the drain was given up.
 const END_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a server that cannot be reached at the start is waited for.
+const SERVER_WAIT: Duration = Duration::from_secs(60);
+const SERVER_PAUSE: Duration = Duration::from_secs(2);
 
 /// Why the service could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -60,7 +64,7 @@ pub struct Service {
     server: ServerHandle,
     drain_timeout: Duration,
     faults: mpsc::UnboundedReceiver<String>,
-    _lock: ServiceLock,
+    _lock: Lock,
 }
 
 /// How a stop went.
@@ -76,7 +80,7 @@ impl Service {
     /// Starts everything; returns when requests are answered.
     pub async fn start(settings: &Settings) -> Result<Self, StartError> {
         let listener = web::bind(settings.http.listen)?;
-        let lock = ServiceLock::take(settings.storage.url.path())?;
+        let lock = take_lock(settings).await?;
         let store = open_store(settings).await?;
         tracing::info!(store = store.describe(), "the store is open");
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -168,9 +172,39 @@ impl Service {
 
 /// Opens the database that the settings name, and brings it up to date.
 pub async fn open_store(settings: &Settings) -> Result<Arc<dyn Store>, StoreError> {
-    Ok(Arc::new(
-        SqliteStore::open(&plan::sqlite(&settings.storage)).await?,
-    ))
+    let storage = &settings.storage;
+    Ok(match &storage.url {
+        StorageUrl::Sqlite(path) => Arc::new(SqliteStore::open(&plan::sqlite(path, storage)).await?),
+        StorageUrl::Postgres(url) => Arc::new(PostgresStore::open(&plan::postgres(url, storage)?).await?),
+    })
+}
+
+/// Keeps a second service from the same database for as long as it lives.
+enum Lock {
+    File(#[expect(dead_code, reason = "dropping it gives the lock back")] ServiceLock),
+    Session(#[expect(dead_code, reason = "dropping it gives the lock back")] SessionLock),
+}
+
+async fn take_lock(settings: &Settings) -> Result<Lock, StoreError> {
+    let storage = &settings.storage;
+    Ok(match &storage.url {
+        StorageUrl::Sqlite(path) => Lock::File(ServiceLock::take(path)?),
+        StorageUrl::Postgres(url) => Lock::Session(wait_for_server(&plan::postgres(url, storage)?).await?),
+    })
+}
+
+/// A server that starts beside us, or is failing over, is waited for.
+async fn wait_for_server(settings: &PostgresSettings) -> Result<SessionLock, StoreError> {
+    let until = Instant::now() + SERVER_WAIT;
+    loop {
+        match SessionLock::take(settings).await {
+            Err(error) if error.class == ErrorClass::Transient && Instant::now() < until => {
+                tracing::warn!(%error, "the database cannot be reached, trying again");
+                tokio::time::sleep(SERVER_PAUSE).await;
+            }
+            taken => return taken,
+        }
+    }
 }
 
 /// Tells all sources to stop, and waits until what they have under way is stored.

@@ -1,5 +1,6 @@
 //! From the settings to what the parts are given.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
@@ -14,9 +15,9 @@ use crate::actors::supervision::{Backoff, CrashBudget, Policy};
 use crate::decode::JsonMapping;
 use crate::decode::range::TimeRange;
 use crate::domain::{Micros, SourceName};
-use crate::settings::{self, Settings, StorageSettings};
-use crate::storage::InstanceId;
+use crate::settings::{self, PostgresUrl, Settings, StorageSettings, TimescaleDb};
 use crate::storage::sqlite::{SqliteSettings, Synchronous};
+use crate::storage::{ErrorClass, InstanceId, PostgresSettings, StoreError, Timescale};
 
 /// Readings that pass a sensor by are kept for its catch-up up to this number.
 const HELD_READINGS: usize = 4_096;
@@ -27,22 +28,59 @@ const BATCH_TIMES: Duration = Duration::from_secs(30 * 86_400);
 const IDEMPOTENCY_KEYS: Duration = Duration::from_secs(86_400);
 /// How long a commit waits for another process's lock before it counts as failed.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-const QUERY_TIMEOUT: Duration = Duration::from_secs(10);
 /// The service itself and what is pushed over HTTP have a share of their own beside the configured sources.
 const BUILT_IN_SOURCES: u32 = 2;
 
-pub(super) fn sqlite(settings: &StorageSettings) -> SqliteSettings {
+pub(super) fn sqlite(path: &Path, settings: &StorageSettings) -> SqliteSettings {
     SqliteSettings {
-        path: settings.url.path().to_owned(),
+        path: path.to_owned(),
         synchronous: match settings.synchronous {
             settings::Synchronous::Full => Synchronous::Full,
             settings::Synchronous::Normal => Synchronous::Normal,
         },
         readers: settings.readers,
         busy_timeout: BUSY_TIMEOUT,
-        query_timeout: QUERY_TIMEOUT,
+        query_timeout: settings.query_timeout,
         max_size: None,
     }
+}
+
+/// Fails with [`ErrorClass::Unusable`] where the password cannot be read.
+pub(super) fn postgres(
+    url: &PostgresUrl,
+    settings: &StorageSettings,
+) -> Result<PostgresSettings, StoreError> {
+    let unusable = |what: String, why: String| StoreError::new(ErrorClass::Unusable, what, why);
+    let mut postgres =
+        PostgresSettings::from_url(url.expose()).map_err(|why| unusable("storage.url".to_owned(), why))?;
+    if let Some(file) = &settings.password_file {
+        let password = std::fs::read_to_string(file).map_err(|error| {
+            unusable(
+                format!("reading storage.password_file {}", file.display()),
+                error.to_string(),
+            )
+        })?;
+        let password = password.trim_end_matches(['\r', '\n']);
+        postgres.servers = postgres
+            .servers
+            .into_iter()
+            .map(|server| server.password(password))
+            .collect();
+    }
+    Ok(PostgresSettings {
+        timescale: match settings.timescaledb {
+            TimescaleDb::Auto => Timescale::Auto,
+            TimescaleDb::Off => Timescale::Off,
+            TimescaleDb::Required => Timescale::Required,
+        },
+        synchronous: settings.synchronous == settings::Synchronous::Full,
+        readers: settings.readers,
+        write_timeout: settings.write_timeout,
+        query_timeout: settings.query_timeout,
+        chunk_interval: settings.chunk_interval,
+        compress_after: settings.compress_after,
+        ..postgres
+    })
 }
 
 pub(super) fn pipeline(settings: &Settings) -> PipelineSettings {

@@ -11,7 +11,7 @@ use crate::actors::ingest::{Feed, HostFeed, Intake, IntakeSettings, OwnFeed, Pol
 use crate::actors::supervision::Handle;
 use crate::domain::SourceName;
 use crate::machine::MachineReader;
-use crate::settings::{Settings, SourceSettings};
+use crate::settings::{Settings, SourceSettings, StorageUrl};
 use crate::simulate::Simulator;
 use crate::web::SourceEntry;
 
@@ -37,12 +37,10 @@ pub(super) fn start(
     for (name, source) in settings.sources.iter().filter(|(_, source)| source.enabled()) {
         match source {
             SourceSettings::Host(host) => {
-                let data = settings
-                    .storage
-                    .url
-                    .path()
-                    .parent()
-                    .filter(|path| *path != Path::new(""));
+                let data = match &settings.storage.url {
+                    StorageUrl::Sqlite(path) => path.parent().filter(|path| *path != Path::new("")),
+                    StorageUrl::Postgres(_) => None,
+                };
                 let reader = MachineReader::new(data.unwrap_or(Path::new(".")))?;
                 starter.start(name, "host", host.interval, HostFeed::new(reader));
             }

@@ -105,6 +105,7 @@ pub(super) struct Writer {
     slot: tokio::sync::Mutex<Option<PgConnection>>,
     /// How long the work of a transaction may take.
     pub limit: Duration,
+    synchronous: bool,
 }
 
 /// A transaction on the writer's connection. Dropped, it closes the connection, which undoes it.
@@ -115,10 +116,11 @@ pub(super) struct Writing<'a> {
 }
 
 impl Writer {
-    pub fn new(limit: Duration) -> Self {
+    pub fn new(settings: &PostgresSettings) -> Self {
         Self {
             slot: tokio::sync::Mutex::new(None),
-            limit,
+            limit: settings.write_timeout,
+            synchronous: settings.synchronous,
         }
     }
 
@@ -136,7 +138,11 @@ impl Writer {
             Some(connection) => connection,
             None => {
                 let mut connection = servers.connect().await?;
-                within(servers.timeout, prepare(&mut connection, self.limit)).await?;
+                within(
+                    servers.timeout,
+                    prepare(&mut connection, self.limit, self.synchronous),
+                )
+                .await?;
                 within(servers.timeout, command(&mut connection, "BEGIN")).await?;
                 connection
             }
@@ -187,13 +193,20 @@ impl Writing<'_> {
 }
 
 /// A session that writes: what bounds it should we vanish, and what makes a commit safe.
-async fn prepare(connection: &mut PgConnection, limit: Duration) -> Result<(), Fault> {
+async fn prepare(connection: &mut PgConnection, limit: Duration, synchronous: bool) -> Result<(), Fault> {
     let limit = limit.as_millis();
+    // A server may be set to something stronger than `on`, which stays.
+    let synchronous = match synchronous {
+        true => {
+            "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
+        }
+        false => "SET synchronous_commit = off",
+    };
     let settings = format!(
         "SET statement_timeout = {limit}; SET lock_timeout = {limit}; SET idle_in_transaction_session_timeout = {limit};
          SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3;
          SET client_connection_check_interval = 1000; SET jit = off;
-         SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off';
+         {synchronous};
          SELECT set_config('timescaledb.max_tuples_decompressed_per_dml_transaction', '0', false)
          FROM pg_extension WHERE extname = 'timescaledb'"
     );

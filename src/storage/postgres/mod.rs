@@ -81,7 +81,7 @@ impl PostgresStore {
         };
         let (layout, version) = opened.await.map_err(|fault| fault.during(what))?;
         Ok(Self {
-            writer: Writer::new(settings.write_timeout),
+            writer: Writer::new(settings),
             readers: Readers::new(&servers, settings),
             servers,
             layout,

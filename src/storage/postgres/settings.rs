@@ -21,6 +21,8 @@ pub struct PostgresSettings {
     /// The servers of one cluster, at least one; the first of them that takes writes is used.
     pub servers: Vec<PgConnectOptions>,
     pub timescale: Timescale,
+    /// Whether a commit waits until it would survive a crash of the server.
+    pub synchronous: bool,
     /// Connections for reading.
     pub readers: u32,
     pub connect_timeout: Duration,
@@ -39,6 +41,7 @@ impl PostgresSettings {
         Self {
             servers,
             timescale: Timescale::Auto,
+            synchronous: true,
             readers: 4,
             connect_timeout: Duration::from_secs(10),
             write_timeout: Duration::from_secs(30),
