@@ -11,7 +11,10 @@ mod equality;
 mod expected;
 mod instance;
 mod kill;
+mod outages;
 mod panics;
+#[path = "../support/postgres/mod.rs"]
+mod postgres_server;
 mod start;
 mod stop;
 mod store;

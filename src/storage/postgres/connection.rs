@@ -47,11 +47,6 @@ impl Servers {
         }
     }
 
-    /// How long a connection may take to come about, or a trifle to be answered.
-    pub fn timeout(&self) -> Duration {
-        self.timeout
-    }
-
     /// Where the database is, without secrets.
     pub fn describe(&self) -> String {
         let hosts: Vec<String> = self
@@ -244,6 +239,11 @@ impl Readers {
         let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = 0";
         within(servers.timeout, command(reader.connection(), begin)).await?;
         Ok(reader)
+    }
+
+    /// How long to wait for the answer to a query: a little longer than the server lets it run.
+    pub fn patience(&self) -> Duration {
+        self.query_timeout + Duration::from_secs(2)
     }
 
     pub async fn close(&self) {

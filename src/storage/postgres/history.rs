@@ -3,6 +3,7 @@
 
 use async_trait::async_trait;
 
+use super::connection::within;
 use super::fault::Fault;
 use super::statement::{number, text};
 use super::time::Time;
@@ -22,7 +23,8 @@ macro_rules! ask {
             let answer = $($question)::+(reader.connection() $(, $argument)*).await;
             reader.finish(answer, false).await
         };
-        answer.await.map_err(|fault: Fault| fault.while_asking($what))
+        let answer = within($store.readers.patience(), answer).await;
+        answer.map_err(|fault: Fault| fault.while_asking($what))
     }};
 }
 

@@ -28,6 +28,7 @@ mod time;
 mod windows;
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -45,6 +46,11 @@ use crate::domain::{ActiveTime, BatchNumber, SensorKey, Timestamp};
 
 pub use self::lock::SessionLock;
 pub use self::settings::{PostgresSettings, Timescale};
+
+/// How long a read of the service itself may take, which is not hurried: a server that never answers must not hold it for ever.
+const LOAD_TIMEOUT: Duration = Duration::from_secs(300);
+/// Whoever asks for readiness asks again soon.
+const PING_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A database on a server.
 pub struct PostgresStore {
@@ -113,7 +119,8 @@ impl PostgresStore {
             let result = query.execute(reader.connection()).await.map_err(Fault::from);
             reader.finish(result, true).await
         };
-        written.await.map_err(|fault: Fault| fault.during(what))
+        let written = within(self.writer.limit, written).await;
+        written.map_err(|fault: Fault| fault.during(what))
     }
 
     /// Makes the partitions that a group needs and that are not there.
@@ -149,7 +156,8 @@ macro_rules! load {
             let answer = $question(reader.connection() $(, $argument)*).await;
             reader.finish(answer, true).await
         };
-        answer.await.map_err(|fault: Fault| fault.during($what))
+        let answer = within(LOAD_TIMEOUT, answer).await;
+        answer.map_err(|fault: Fault| fault.during($what))
     }};
 }
 
@@ -201,7 +209,8 @@ impl Store for PostgresStore {
             let first: Option<i64> = reader.finish(result, true).await?;
             first.ok_or_else(|| Fault::found(ErrorClass::Refused, "there are no batch numbers left"))
         };
-        let first = reserved.await.map_err(|fault: Fault| fault.during(what))?;
+        let first = within(self.writer.limit, reserved).await;
+        let first = first.map_err(|fault: Fault| fault.during(what))?;
         Ok(BatchNumber(first as u64))
     }
 
@@ -249,7 +258,8 @@ impl Store for PostgresStore {
                     .map_err(Fault::from);
             reader.finish(row, false).await
         };
-        let last = answer.await.map_err(|fault: Fault| fault.during(what))?;
+        let last = within(self.readers.patience(), answer).await;
+        let last = last.map_err(|fault: Fault| fault.during(what))?;
         Ok(last.flatten().map(|number| BatchNumber(number as u64)))
     }
 
@@ -297,7 +307,7 @@ impl Store for PostgresStore {
             let answer = command(reader.connection(), "SELECT").await;
             reader.finish(answer, false).await
         };
-        let answer = within(self.servers.timeout(), answer).await;
+        let answer = within(PING_TIMEOUT, answer).await;
         answer.map_err(|fault: Fault| fault.during("asking whether the database answers"))
     }
 

@@ -2,6 +2,8 @@
 //!
 //! Probes have no tokens, so `/readyz` tells everybody which dependency is at fault, but why only to those who may read.
 
+use std::time::Duration;
+
 use actix_web::http::StatusCode;
 use actix_web::web::{Data, Json};
 use actix_web::{HttpRequest, HttpResponse};
@@ -13,6 +15,9 @@ use crate::web::endpoint::Endpoint;
 use crate::web::gate::Gate;
 use crate::web::problem::Problem;
 use crate::web::state::AppState;
+
+/// How long whoever asks for readiness waits for the store to know his token.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 pub fn endpoints() -> [Endpoint; 3] {
     [
@@ -71,7 +76,10 @@ pub async fn ready(
     gate: Data<Gate>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
-    let known = auth::identify(&request).await.ok().flatten().is_some();
+    // A token is looked up in the store, which may be what is not ready.
+    let identity = tokio::time::timeout(PATIENCE, auth::identify(&request));
+    let (identity, ping) = tokio::join!(identity, state.store.ping());
+    let known = matches!(identity, Ok(Ok(Some(_))));
     let open = known || gate.tokenless(request.headers()).is_ok();
     let depends = |trouble: Option<String>| DependencyBody {
         ok: trouble.is_none(),
@@ -91,7 +99,7 @@ pub async fn ready(
         .map(|node| format!("{} is {}", node.path, node.phase))
         .collect();
     let dependencies = DependenciesBody {
-        store: depends(state.store.ping().await.err().map(|error| error.to_string())),
+        store: depends(ping.err().map(|error| error.to_string())),
         writer: depends(writer),
         actors: depends((!bad.is_empty()).then(|| bad.join(", "))),
         service: depends(state.draining().then(|| "it is about to stop".to_owned())),

@@ -1,25 +1,24 @@
 //! A server's processes: started, stopped, killed and frozen as a whole.
 //!
-//! Invariant: neither processes nor directory outlive this value or our process. Children are found by their parent, which is
-//! stopped meanwhile so that it makes no more; a signal to a group would not do, since each of them leads its own.
+//! Invariant: neither processes nor directory outlive this value or our process. Children are found by their parent,
+//! which is stopped meanwhile so that it makes no more; a signal to a group would not do, since each of them leads
+//! its own.
 
-use std::fs::File;
-use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::os::unix::fs::chown;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::Child;
 
 use parking_lot::Mutex;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, set_child_subreaper, waitpid};
 
+use super::directory::Directory;
 use super::installation::Installation;
-use super::options::{Disk, Options};
+use super::options::Options;
 use super::watchdog::Watchdog;
 
 pub struct Process {
     installation: &'static Installation,
-    pub directory: PathBuf,
+    pub directory: Directory,
     pub address: SocketAddr,
     running: Mutex<Running>,
 }
@@ -33,29 +32,21 @@ struct Running {
 impl Process {
     /// A fresh server that has not been started. The error says why there can be none with such a disk.
     pub fn create(installation: &'static Installation, options: &Options) -> Result<Self, String> {
-        let directory = tempfile::Builder::new()
-            .prefix("sensorhive-postgres-")
-            .tempdir()
-            .unwrap()
-            .keep();
-        let watchdog = Watchdog::over(&directory);
-        if let Some(account) = installation.account {
-            chown(&directory, Some(account.user), Some(account.group)).unwrap();
-        }
+        let directory = Directory::create(installation);
         let process = Self {
             installation,
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, free_port())),
-            directory,
             running: Mutex::new(Running {
                 server: None,
-                watchdog: Some(watchdog),
+                watchdog: Some(Watchdog::over(directory.path())),
             }),
+            directory,
         };
-        if let Some(disk) = options.disk {
-            process.mount(disk)?;
-        }
-        process.initialize(options);
-        process.configure(options);
+        // The children of a server that was killed become ours, and are reaped, also where process 1 does not do that.
+        set_child_subreaper(Some(getpid())).unwrap();
+        process
+            .directory
+            .initialize(installation, options, process.address)?;
         Ok(process)
     }
 
@@ -68,17 +59,13 @@ impl Process {
                 "the server is running already"
             );
         }
-        let log = File::options()
-            .create(true)
-            .append(true)
-            .open(self.log_path())
-            .unwrap();
+        let log = self.directory.open_log();
         let server = self
             .installation
             .program("postgres")
             .arg("-D")
-            .arg(self.data())
-            .current_dir(&self.directory)
+            .arg(self.directory.data())
+            .current_dir(self.directory.path())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
             .spawn()
@@ -89,11 +76,7 @@ impl Process {
 
     /// Whether the server itself is there; without it, its children end by themselves.
     pub fn is_alive(&self) -> bool {
-        let mut running = self.running.lock();
-        running
-            .server
-            .as_mut()
-            .is_some_and(|server| server.try_wait().unwrap().is_none())
+        self.pid().is_some()
     }
 
     /// The server and its children; empty when it does not run.
@@ -118,7 +101,11 @@ impl Process {
             send(*pid, Signal::KILL);
         }
         self.reap();
-        wait_for(&pids, |state| matches!(state, None | Some('Z' | 'X')));
+        wait_for(&pids, |pid, state| {
+            // The children are ours now.
+            let _ = waitpid(Some(pid), WaitOptions::NOHANG);
+            has_ended(state)
+        });
     }
 
     /// Takes note of its end, and waits for it.
@@ -134,7 +121,7 @@ impl Process {
 
     pub fn freeze(&self) {
         let Some(server) = self.pid() else { return };
-        let stopped = |state| matches!(state, None | Some('T' | 'Z' | 'X'));
+        let stopped = |_, state| state == Some('T') || has_ended(state);
         send(server, Signal::STOP);
         wait_for(&[server], stopped);
         let children = children(server);
@@ -150,117 +137,10 @@ impl Process {
         }
     }
 
-    pub fn log(&self) -> String {
-        String::from_utf8_lossy(&std::fs::read(self.log_path()).unwrap_or_default()).into_owned()
-    }
-
-    /// Fills its disk up to some bytes.
-    pub fn fill_disk(&self, left: u64) {
-        let mut ballast = File::create(self.ballast()).unwrap();
-        let zeros = vec![0; 64 << 10];
-        while ballast.write_all(&zeros).is_ok() {}
-        let length = ballast.metadata().unwrap().len();
-        ballast.set_len(length.saturating_sub(left)).unwrap();
-    }
-
-    pub fn empty_disk(&self) {
-        std::fs::remove_file(self.ballast()).unwrap();
-    }
-
-    fn data(&self) -> PathBuf {
-        self.directory.join("data")
-    }
-
-    fn log_path(&self) -> PathBuf {
-        self.directory.join("log")
-    }
-
-    fn ballast(&self) -> PathBuf {
-        self.data().join("ballast")
-    }
-
     fn pid(&self) -> Option<u32> {
-        self.is_alive()
-            .then(|| self.running.lock().server.as_ref().map(Child::id))?
-    }
-
-    fn mount(&self, disk: Disk) -> Result<(), String> {
-        let Some(account) = self.installation.account else {
-            return Err("a disk of limited size: only root can mount one".into());
-        };
-        std::fs::create_dir(self.data()).unwrap();
-        let options = format!(
-            "size={},mode=0700,uid={},gid={}",
-            disk.bytes(),
-            account.user,
-            account.group
-        );
-        let output = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &options, "tmpfs"])
-            .arg(self.data())
-            .output();
-        match output {
-            Ok(output) if output.status.success() => Ok(()),
-            Ok(output) => Err(format!(
-                "a disk of limited size: {}",
-                String::from_utf8_lossy(&output.stderr).trim()
-            )),
-            Err(error) => Err(format!("a disk of limited size: mount: {error}")),
-        }
-    }
-
-    fn initialize(&self, options: &Options) {
-        let mut command = self.installation.program("initdb");
-        command
-            .args([
-                "--username=sensorhive",
-                "--auth=trust",
-                "--encoding=UTF8",
-                "--locale=C.UTF-8",
-                "--no-sync",
-            ])
-            .arg("-D")
-            .arg(self.data())
-            .current_dir(&self.directory);
-        if let Some(Disk::Tables(_)) = options.disk {
-            command.arg("--waldir").arg(self.directory.join("log-of-changes"));
-        }
-        let output = command.stdout(Stdio::null()).output().unwrap();
-        assert!(
-            output.status.success(),
-            "initdb failed below {}, which `{}` has to be able to reach: {}",
-            self.directory.display(),
-            "postgres",
-            String::from_utf8_lossy(&output.stderr)
-        );
-    }
-
-    fn configure(&self, options: &Options) {
-        let mut settings = vec![
-            ("shared_buffers", "64MB".to_owned()),
-            ("max_connections", "100".to_owned()),
-            ("max_wal_size", "256MB".to_owned()),
-            ("min_wal_size", "32MB".to_owned()),
-            // In its directory, so that a killed server leaves nothing elsewhere.
-            ("dynamic_shared_memory_type", "mmap".to_owned()),
-        ];
-        if self.installation.timescale {
-            settings.push(("shared_preload_libraries", "timescaledb".to_owned()));
-            settings.push(("timescaledb.telemetry_level", "off".to_owned()));
-            // One for each database with the extension, and some for jobs.
-            settings.push(("timescaledb.max_background_workers", "32".to_owned()));
-            settings.push(("max_worker_processes", "48".to_owned()));
-        }
-        settings.extend(options.settings.iter().cloned());
-        // No setting moves it off the loopback device, or away from its port and directory.
-        settings.push(("listen_addresses", self.address.ip().to_string()));
-        settings.push(("port", self.address.port().to_string()));
-        settings.push(("unix_socket_directories", self.directory.display().to_string()));
-        let path = self.data().join("postgresql.conf");
-        let mut file = File::options().append(true).open(path).unwrap();
-        for (name, value) in settings {
-            writeln!(file, "{name} = '{}'", value.replace('\'', "''")).unwrap();
-        }
+        let mut running = self.running.lock();
+        let server = running.server.as_mut()?;
+        server.try_wait().unwrap().is_none().then(|| server.id())
     }
 }
 
@@ -274,7 +154,8 @@ impl Drop for Process {
     }
 }
 
-/// One that the system does not give to outgoing connections, so that it is still there when a server comes back to it.
+/// One that the system does not give to outgoing connections, so that it is still there when a server comes back to
+/// it.
 pub fn free_port() -> u16 {
     loop {
         let port = 15_000 + (getrandom::u32().unwrap() % 17_000) as u16;
@@ -284,14 +165,30 @@ pub fn free_port() -> u16 {
     }
 }
 
-fn send(pid: u32, signal: Signal) {
-    // It may have ended by itself.
-    let _ = kill_process(Pid::from_raw(pid as i32).unwrap(), signal);
+/// Whether a process still does anything: one that waits to be reaped does not.
+pub fn runs(pid: u32) -> bool {
+    !has_ended(status(pid).map(|(state, _)| state))
 }
 
-fn wait_for(pids: &[u32], is_so: impl Fn(Option<char>) -> bool) {
-    while !pids.iter().all(|pid| is_so(status(*pid).map(|(state, _)| state))) {
-        std::thread::yield_now();
+fn has_ended(state: Option<char>) -> bool {
+    matches!(state, None | Some('Z' | 'X'))
+}
+
+fn send(pid: u32, signal: Signal) {
+    // It may have ended by itself.
+    let _ = kill_process(id(pid), signal);
+}
+
+fn id(pid: u32) -> Pid {
+    Pid::from_raw(pid as i32).expect("no process has the number zero")
+}
+
+/// Asks of each process, and its state if it is there.
+fn wait_for(pids: &[u32], is_so: impl Fn(Pid, Option<char>) -> bool) {
+    for pid in pids {
+        while !is_so(id(*pid), status(*pid).map(|(state, _)| state)) {
+            std::thread::yield_now();
+        }
     }
 }
 

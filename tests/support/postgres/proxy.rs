@@ -1,7 +1,8 @@
-//! A proxy between a client and a PostgreSQL server that breaks their connections, also at the very moment of a commit.
+//! A proxy between a client and a PostgreSQL server that breaks their connections, also at the very moment of a
+//! commit.
 //!
-//! It reads the protocol as far as where messages begin and end; TLS is declined. It runs on a thread of its own, whatever the
-//! test's runtime does.
+//! It reads the protocol as far as where messages begin and end; TLS is declined. It runs on a thread of its own,
+//! whatever the test's runtime does.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -124,8 +125,8 @@ impl Proxy {
         self.state.answers.done.load(Ordering::SeqCst)
     }
 
-    /// The next `count` messages that ask for a `COMMIT` never arrive, and both connections are closed: to the client it looks
-    /// the same, and nothing is committed.
+    /// The next `count` messages that ask for a `COMMIT` never arrive, and both connections are closed: to the client
+    /// it looks the same, and nothing is committed.
     pub fn lose_commits(&self, count: u64) {
         self.state.commits.wanted.store(count, Ordering::SeqCst);
     }

@@ -34,8 +34,8 @@ enum Shared {
 }
 
 impl Server {
-    /// The server that all tests of a binary share; it is not to be broken, and syncs nothing to disk. `None`, and a line
-    /// that says so, where there is none.
+    /// The server that all tests of a binary share; it is not to be broken, and ours syncs nothing to disk. `None`,
+    /// and a line that says so, where there is none.
     pub async fn shared() -> Option<&'static Self> {
         static SHARED: OnceCell<Option<Shared>> = OnceCell::const_new();
         let shared = SHARED.get_or_init(async || {
@@ -154,8 +154,8 @@ impl Private {
         self.process.kill();
     }
 
-    /// Starts it again on the same port and directory, after it was killed or stopped, or went down by itself. It takes
-    /// connections when this returns.
+    /// Starts it again on the same port and directory, after it was killed or stopped, or went down by itself. It
+    /// takes connections when this returns.
     pub async fn start(&self) {
         self.process.spawn();
         answers(&self.process, &self.server.url).await;
@@ -176,7 +176,8 @@ impl Private {
         self.process.is_alive()
     }
 
-    /// SIGSTOP to all of its processes: connections stay, and nothing answers. All of them stand still when this returns.
+    /// SIGSTOP to all of its processes: connections stay, and nothing answers. All of them stand still when this
+    /// returns.
     pub fn freeze(&self) {
         self.process.freeze();
     }
@@ -192,22 +193,22 @@ impl Private {
 
     /// Where it and its log are.
     pub fn directory(&self) -> &Path {
-        &self.process.directory
+        self.process.directory.path()
     }
 
     /// What the server has logged.
     pub fn log(&self) -> String {
-        self.process.log()
+        self.process.directory.log()
     }
 
     /// Leaves that many bytes on the disk of its own.
     pub fn fill_disk(&self, left: u64) {
-        self.process.fill_disk(left);
+        self.process.directory.fill_disk(left);
     }
 
     /// Takes away what [`fill_disk`](Self::fill_disk) put there.
     pub fn empty_disk(&self) {
-        self.process.empty_disk();
+        self.process.directory.empty_disk();
     }
 }
 
@@ -221,7 +222,11 @@ impl Deref for Private {
 
 async fn answers(process: &Process, url: &Url) {
     until("the server to answer", process, async || {
-        assert!(process.is_alive(), "the server ended:\n{}", process.log());
+        assert!(
+            process.is_alive(),
+            "the server ended:\n{}",
+            process.directory.log()
+        );
         match PgConnection::connect(url.as_str()).await {
             Ok(connection) => connection.close().await.is_ok(),
             Err(_) => false,
@@ -237,6 +242,6 @@ async fn until(what: &str, process: &Process, is_so: impl AsyncFn() -> bool) {
         }
     };
     if tokio::time::timeout(PATIENCE, asking).await.is_err() {
-        panic!("waited in vain for {what}:\n{}", process.log());
+        panic!("waited in vain for {what}:\n{}", process.directory.log());
     }
 }

@@ -1,7 +1,7 @@
 //! A small shell process that ends a server and removes its directory when its own standard input ends.
 //!
-//! Invariant: the writing end of that input is ours alone, so that it ends when it is dropped, and when our process ends in
-//! any way, SIGKILL included.
+//! Invariant: the writing end of that input is ours alone, so that it ends when it is dropped, and when our process
+//! ends in any way, SIGKILL included.
 
 use std::io::Write;
 use std::os::unix::process::CommandExt;
