@@ -341,6 +341,32 @@ mod tests {
     }
 
     #[test]
+    fn it_holds_its_room_while_it_is_under_way() {
+        let permits = Permits::new(Share {
+            readings: 5,
+            bytes: 5,
+        });
+        let station = Arc::new(Station::default());
+        let depart = || {
+            let permit = permits.try_acquire(5, 5).ok();
+            let cargo = Cargo {
+                permit,
+                ..cargo(5, Acknowledgement::nobody())
+            };
+            Train::depart(NUMBER, cargo, 1, station.clone()).pop().unwrap()
+        };
+        let lost = depart();
+        assert_eq!(permits.available(), 0);
+        drop(lost);
+        assert_eq!(permits.available(), 5);
+        depart().answer(outcome(1, 5));
+        let arrived = station.complete();
+        assert_eq!(permits.available(), 0, "it is not committed yet");
+        drop(arrived.ticket);
+        assert_eq!(permits.available(), 5);
+    }
+
+    #[test]
     fn a_ticket_that_is_dropped_undelivers_and_gives_its_room_back() {
         let permits = Permits::new(Share {
             readings: 5,

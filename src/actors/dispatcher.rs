@@ -285,11 +285,5 @@ impl<W> Dispatcher<W> {
     }
 }
 
-impl<W> std::fmt::Debug for Dispatcher<W> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Dispatcher").finish_non_exhaustive()
-    }
-}
-
 #[cfg(test)]
 mod tests;

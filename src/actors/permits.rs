@@ -89,6 +89,8 @@ impl Permits {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+
     use super::*;
 
     const SHARE: Share = Share {
@@ -103,7 +105,12 @@ mod tests {
         assert_eq!(permits.try_acquire(1, 1).unwrap_err(), PermitError::Busy);
         assert_eq!(permits.available(), 0);
         drop(first);
-        assert!(permits.try_acquire(1, 100).is_ok());
+        let all = permits.try_acquire(10, 100).unwrap();
+        for (readings, bytes) in [(1, 0), (0, 1)] {
+            let more = permits.try_acquire(readings, bytes);
+            assert_eq!(more.unwrap_err(), PermitError::Busy, "it was given back once");
+        }
+        drop(all);
     }
 
     #[test]
@@ -116,17 +123,16 @@ mod tests {
         assert!(permits.try_acquire(10, 100).is_ok());
     }
 
-    #[tokio::test]
-    async fn more_than_the_share_can_never_be_had() {
+    #[test]
+    fn more_than_the_share_can_never_be_had() {
         let permits = Permits::new(SHARE);
-        assert_eq!(
-            permits.acquire(11, 0).await.unwrap_err(),
-            PermitError::TooLarge(SHARE)
-        );
-        assert_eq!(
-            permits.acquire(0, 101).await.unwrap_err(),
-            PermitError::TooLarge(SHARE)
-        );
+        for (readings, bytes) in [(11, 0), (0, 101)] {
+            let tried = permits.try_acquire(readings, bytes);
+            assert_eq!(tried.unwrap_err(), PermitError::TooLarge(SHARE));
+            let waited = permits.acquire(readings, bytes).now_or_never();
+            let waited = waited.expect("it does not wait for what never comes");
+            assert_eq!(waited.unwrap_err(), PermitError::TooLarge(SHARE));
+        }
     }
 
     #[tokio::test]

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
+use sensorhive::actors::ingest::Intake;
 use sensorhive::actors::sensor::{Inspect, Inspection};
 use sensorhive::actors::shard::env::Mode;
 use sensorhive::actors::shard::messages::{Command, Find};
@@ -70,6 +71,9 @@ pub async fn check(pipeline: &Pipeline, sources: &[Source<'_>], seed: u64) -> Ou
     assert!(total.balances(), "seed {seed}: {total:?}");
     let sent: u64 = sources.iter().map(|source| source.received).sum();
     assert!(total.received >= sent, "seed {seed}: {total:?} of {sent} sent");
+    for source in sources {
+        room_is_given_back(&source.intake(), seed).await;
+    }
     for (_, key, _) in &sensors {
         comes_back_the_same(pipeline, *key, seed).await;
     }
@@ -251,6 +255,23 @@ async fn accounted_for(
     outcome.conflict += of(RejectReason::Conflict);
     outcome.poison += of(RejectReason::Panic);
     outcome.late += late;
+}
+
+/// Of what a source may have under way nothing stays taken, and nothing was given back twice.
+async fn room_is_given_back(intake: &Intake, seed: u64) {
+    for _ in 0..2_000 {
+        if intake.room() == world::SHARE.readings as usize {
+            return;
+        }
+        // A source hears of its batch just before the room is given back.
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let source = intake.source();
+    panic!(
+        "seed {seed}: {source} has room for {} of {:?}",
+        intake.room(),
+        world::SHARE
+    );
 }
 
 /// The state equals what the stored readings make of it.

@@ -33,6 +33,11 @@ use super::faulty::{FaultyStore, Shared};
 pub const SENSORS: u32 = 5;
 pub const SOURCES: u32 = 3;
 pub const MILLIS: i64 = 1_000;
+/// What a source may have under way.
+pub const SHARE: Share = Share {
+    readings: 1_000,
+    bytes: 1 << 20,
+};
 /// Above this a value makes its sensor panic.
 pub const POISON: f64 = 1e6;
 /// Short, so that windows close while a schedule runs.
@@ -116,10 +121,7 @@ async fn start(store: Arc<dyn Store>, schedule: Schedule, shared: Arc<Shared>) -
 
 fn intake(pipeline: &Pipeline, source: u32) -> Intake {
     let settings = IntakeSettings {
-        share: Share {
-            readings: 1_000,
-            bytes: 1 << 20,
-        },
+        share: SHARE,
         time_range: TimeRange::default(),
         batch_readings: 1_000,
         mapping: JsonMapping::default(),
@@ -255,7 +257,7 @@ impl<'s> Source<'s> {
         }
         payload.push(']');
         loop {
-            let intake = self.service.intake(self.number);
+            let intake = self.intake();
             let batch = intake.decode(payload.as_bytes(), intake.now(), String::new());
             match intake.deliver(batch, payload.len(), Vec::new()).await.unwrap() {
                 Delivery::Stored(_) => break,
@@ -267,6 +269,10 @@ impl<'s> Source<'s> {
         for (sensor, time, value) in readings {
             self.told.entry((sensor, time)).or_insert(value);
         }
+    }
+
+    pub fn intake(&self) -> Intake {
+        self.service.intake(self.number)
     }
 
     /// Mostly the next in time; now and then the same again, another value for the same time, an old one, or poison.

@@ -126,6 +126,24 @@ fn a_batch_is_cut_by_shard_and_counted_through() {
 }
 
 #[test]
+fn readings_for_one_shard_are_handed_on_without_a_copy() {
+    let yard = Yard::new(2);
+    let incoming = |index| Incoming {
+        sensor: SensorKey(1),
+        shard: 1,
+        fresh: false,
+        reading: reading(index),
+    };
+    let readings: Vec<_> = (0..3).map(incoming).collect();
+    let place = readings.as_ptr();
+    let slices = yard.dispatcher.split(readings);
+    let [(1, slice)] = slices.as_slice() else {
+        panic!("{slices:?}")
+    };
+    assert_eq!((slice.as_ptr(), slice.len()), (place, 3));
+}
+
+#[test]
 fn a_rewind_begins_an_epoch_in_every_queue() {
     let yard = Yard::new(2);
     yard.dispatch(&[(0, 0.0)]);
