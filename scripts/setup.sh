@@ -62,3 +62,20 @@ need_to_build() {
     command -v cc >/dev/null || install_packages "a C compiler" gcc libc6-dev
     need_rust
 }
+
+has_postgres() {
+    command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1
+}
+
+# The programs of a PostgreSQL server, of which tests start their own. On Debian the package would make a server that
+# always runs; where it is we who install it, it does not.
+need_postgres() {
+    has_postgres && return
+    created=/etc/postgresql-common/createcluster.conf
+    if command -v apt-get >/dev/null && may_be_root && [ ! -e "$created" ]; then
+        install_packages PostgreSQL postgresql-common
+        as_root sed -i 's/^#* *create_main_cluster *=.*/create_main_cluster = false/' "$created"
+    fi
+    install_packages PostgreSQL postgresql
+    has_postgres || fail "PostgreSQL was installed, and initdb is not there"
+}

@@ -3,13 +3,13 @@
 /// Empty: as the shared one, with `fsync` on.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Lines of `postgresql.conf`, which go before those of the harness.
+    /// Names and values of `postgresql.conf`. They beat those of the harness, but for address, port and directories.
     pub settings: Vec<(&'static str, String)>,
     pub disk: Option<Disk>,
 }
 
-/// A file system of the server's own, of so many bytes, to be filled. A fresh server takes some 60 MB of it.
-/// Only root may mount one.
+/// A file system of the server's own, of so many bytes, to be filled. A fresh server takes some 40 MB of it, 16 MB of them
+/// for the log. Only root may mount one.
 #[derive(Clone, Copy, Debug)]
 pub enum Disk {
     /// Where it is full the server goes down, and needs room to come back.
