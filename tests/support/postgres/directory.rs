@@ -27,17 +27,19 @@ impl Directory {
         Self { path }
     }
 
-    /// Makes everything ready for the server. The error says why there can be none with such a disk.
+    /// Makes everything ready for the server; `watch` hears of the process that works on it. The error says why there can
+    /// be none with such a disk.
     pub fn initialize(
         &self,
         installation: &Installation,
         options: &Options,
         address: SocketAddr,
+        watch: impl FnOnce(u32),
     ) -> Result<(), String> {
         if let Some(disk) = options.disk {
             self.mount(installation, disk)?;
         }
-        self.run_initdb(installation, options);
+        self.run_initdb(installation, options, watch);
         self.configure(installation, options, address);
         Ok(())
     }
@@ -103,7 +105,7 @@ impl Directory {
         Err(format!("a disk of limited size: mount: {reason}"))
     }
 
-    fn run_initdb(&self, installation: &Installation, options: &Options) {
+    fn run_initdb(&self, installation: &Installation, options: &Options, watch: impl FnOnce(u32)) {
         let mut command = installation.program("initdb");
         command
             .args([
@@ -119,7 +121,13 @@ impl Directory {
         if let Some(Disk::Tables(_)) = options.disk {
             command.arg("--waldir").arg(self.path.join("log-of-changes"));
         }
-        let output = command.stdout(Stdio::null()).output().unwrap();
+        let child = command
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        watch(child.id());
+        let output = child.wait_with_output().unwrap();
         let error = String::from_utf8_lossy(&output.stderr);
         assert!(
             output.status.success(),

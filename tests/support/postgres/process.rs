@@ -33,21 +33,21 @@ impl Process {
     /// A fresh server that has not been started. The error says why there can be none with such a disk.
     pub fn create(installation: &'static Installation, options: &Options) -> Result<Self, String> {
         let directory = Directory::create(installation);
-        let process = Self {
-            installation,
-            address: SocketAddr::from((Ipv4Addr::LOCALHOST, free_port())),
-            running: Mutex::new(Running {
-                server: None,
-                watchdog: Some(Watchdog::over(directory.path())),
-            }),
-            directory,
-        };
+        let mut watchdog = Watchdog::over(directory.path());
         // The children of a server that was killed become ours, and are reaped, also where process 1 does not do that.
         set_child_subreaper(Some(getpid())).unwrap();
-        process
-            .directory
-            .initialize(installation, options, process.address)?;
-        Ok(process)
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
+        directory.initialize(installation, options, address, |pid| watchdog.watch(Some(pid)))?;
+        watchdog.watch(None);
+        Ok(Self {
+            installation,
+            directory,
+            address,
+            running: Mutex::new(Running {
+                server: None,
+                watchdog: Some(watchdog),
+            }),
+        })
     }
 
     /// Starts it, or starts it again where it was.

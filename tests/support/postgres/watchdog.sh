@@ -1,6 +1,6 @@
-# Ends a server of the test harness and removes its directory, $1, as soon as standard input ends: that is when the
-# test is done with it, or when its process has died, however it did. Each line read is the process id of the server,
-# or empty while none runs.
+# Ends a server of the test harness and removes its directory, $1, as soon as standard input ends: that is when the test
+# is done with it, or when its process has died, however it did. Each line read is the process id of the server, or of
+# what makes its data, or empty while neither runs.
 trap '' HUP INT TERM
 while read -r line; do server=$line; done
 
