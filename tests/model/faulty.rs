@@ -170,6 +170,13 @@ impl<S: Store + 'static> Store for FaultyStore<S> {
         Ok(report)
     }
 
+    async fn rehearse(&self, group: &CommitGroup) -> Result<(), StoreError> {
+        if self.shared.draw() < self.shared.faults.lock().transient {
+            return Err(error(ErrorClass::Transient));
+        }
+        self.inner.rehearse(group).await
+    }
+
     async fn recall(&self, group: &CommitGroup) -> Result<CommitReport, StoreError> {
         self.inner.recall(group).await
     }

@@ -2,7 +2,7 @@
 //! restarts whatever there is, the service itself included.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -22,10 +22,12 @@ use sensorhive::clock::{Clock, SystemClock};
 use sensorhive::core::{DetectorSpec, SeriesConfig, WindowSpec};
 use sensorhive::decode::JsonMapping;
 use sensorhive::decode::range::TimeRange;
-use sensorhive::domain::{SeriesId, SourceName};
+use sensorhive::domain::{RejectReason, SeriesId, SourceName};
 use sensorhive::startup::pipeline::{Pipeline, PipelineSettings};
 use sensorhive::storage::sqlite::{SqliteSettings, SqliteStore};
 use sensorhive::storage::{InstanceId, Store};
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions, Connection};
 
 use super::Schedule;
 use super::faulty::{FaultyStore, Shared};
@@ -35,6 +37,8 @@ pub const SOURCES: u32 = 3;
 pub const MILLIS: i64 = 1_000;
 /// Above this a value makes its sensor panic.
 pub const POISON: f64 = 1e6;
+/// The database may be told to refuse this value.
+pub const REFUSED: f64 = 777.0;
 /// Short, so that windows close while a schedule runs.
 pub const WINDOW: i64 = 100 * MILLIS;
 
@@ -186,6 +190,18 @@ impl Service {
         pipeline.stop().await;
     }
 
+    /// Does something to the database behind the service's back.
+    pub async fn sql(&self, statement: &'static str) {
+        let options = SqliteConnectOptions::new().filename(&self.settings.path);
+        let mut connection = options
+            .busy_timeout(Duration::from_secs(60))
+            .connect()
+            .await
+            .unwrap();
+        sqlx::raw_sql(statement).execute(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+    }
+
     async fn restart(&self) {
         self.end().await;
         self.begin().await;
@@ -212,6 +228,8 @@ pub struct Source<'s> {
     start: i64,
     step: i64,
     pub told: Told,
+    /// What the database refused. It may be stored all the same: by an earlier attempt, whose answer was lost.
+    pub refused: BTreeSet<(u32, i64)>,
     pub received: u64,
     pub undelivered: u64,
 }
@@ -225,6 +243,7 @@ impl<'s> Source<'s> {
             start,
             step: 0,
             told: Told::new(),
+            refused: BTreeSet::new(),
             received: 0,
             undelivered: 0,
         }
@@ -254,19 +273,33 @@ impl<'s> Source<'s> {
             payload.push_str(r#",{"sensor_id":"s0","metric":"m","value":"broken"}"#);
         }
         payload.push(']');
-        loop {
+        let receipt = loop {
             let intake = self.service.intake(self.number);
             let batch = intake.decode(payload.as_bytes(), intake.now(), String::new());
             match intake.deliver(batch, payload.len(), Vec::new()).await.unwrap() {
-                Delivery::Stored(_) => break,
+                Delivery::Stored(receipt) => break receipt,
                 Delivery::Undelivered => self.undelivered += 1,
             }
             tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        };
         self.received += readings.len() as u64;
+        let refused = receipt.refused.iter();
+        let refused: BTreeSet<u32> = refused
+            .filter(|refused| refused.reason == RejectReason::Refused)
+            .map(|refused| refused.index)
+            .collect();
+        let refused: BTreeSet<(u32, i64)> = (0..)
+            .zip(&readings)
+            .filter(|(index, _)| refused.contains(index))
+            .map(|(_, (sensor, time, _))| (*sensor, *time))
+            .collect();
         for (sensor, time, value) in readings {
-            self.told.entry((sensor, time)).or_insert(value);
+            // What was judged against a reading that was refused then is gone with it.
+            if !refused.contains(&(sensor, time)) {
+                self.told.entry((sensor, time)).or_insert(value);
+            }
         }
+        self.refused.extend(refused);
     }
 
     /// Mostly the next in time; now and then the same again, another value for the same time, an old one, or poison.
@@ -299,6 +332,7 @@ impl<'s> Source<'s> {
         let time = self.start + (slot * i64::from(SOURCES) + i64::from(self.number)) * MILLIS;
         let value = match self.rng.random_range(0..100) {
             0 => POISON * 2.0,
+            1 => REFUSED,
             n => f64::from(n) / 10.0,
         };
         (sensor, time, value)

@@ -31,7 +31,7 @@ use self::held::Held;
 use super::part::Part;
 use super::shard::env::{Card, Mode, ShardEnv, first_snapshot_at};
 use super::shard::messages::Wanted;
-use super::supervision::Handle;
+use super::supervision::{Crash, Handle};
 use crate::core::{self, SensorState, Verdict};
 use crate::domain::{
     BatchNumber, BatchTime, Flags, LedgerDelta, RejectReason, SensorId, SensorKey, Seq, Timestamp,
@@ -238,6 +238,12 @@ impl Sensor {
             }
             Mode::Running | Mode::CatchingUp | Mode::BackingOff | Mode::Passive => {}
         }
+    }
+
+    /// What it made of a batch cannot be stored. If that goes on, it is better off in quarantine, where it makes nothing.
+    fn refused(&mut self, words: String) {
+        self.note("refused", words.clone(), None, None);
+        self.handle.report_crash(Crash::new(words));
     }
 
     fn rewound(&mut self, committed: Option<BatchNumber>) {

@@ -228,17 +228,18 @@ impl ShardSupervisor {
     }
 
     #[expect(clippy::disallowed_methods, reason = "one message a sensor and rewind")]
-    fn rewind(&mut self, rewind: Rewind) {
+    fn rewind(&mut self, rewind: &Rewind) {
         self.epoch = rewind.epoch;
         self.seen = 0;
         self.env.last.set(rewind.committed);
-        let touched = |slot: &&Slot| {
+        let touched = |(_, slot): &(&SensorKey, &Slot)| {
             Some(slot.card.last_batch.get()) > rewind.committed || slot.card.mode.get() != Mode::Running
         };
-        for slot in self.slots.values().filter(touched) {
+        for (key, slot) in self.slots.iter().filter(touched) {
             slot.card.count_message();
             slot.address.do_send(Rewound {
                 committed: rewind.committed,
+                refused: rewind.condemned.get(key).cloned(),
             });
         }
     }
@@ -339,6 +340,6 @@ impl Handler<Rewind> for ShardSupervisor {
     type Result = ();
 
     fn handle(&mut self, rewind: Rewind, _ctx: &mut Context<Self>) {
-        self.rewind(rewind);
+        self.rewind(&rewind);
     }
 }
