@@ -12,6 +12,7 @@ mod check;
 mod commands;
 mod faulty;
 mod refused;
+mod unreadable;
 mod world;
 
 use std::io::Write;

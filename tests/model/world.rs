@@ -202,7 +202,7 @@ impl Service {
         connection.close().await.unwrap();
     }
 
-    async fn restart(&self) {
+    pub async fn restart(&self) {
         self.end().await;
         self.begin().await;
     }

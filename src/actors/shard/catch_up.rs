@@ -3,7 +3,8 @@
 //! A load begins when every batch that came out of the queue before has committed; what it read is put into the queue as the
 //! shard's own work. One load at a time: what asks meanwhile is in the next.
 //!
-//! How it fails: a failed load is tried again for as long as it takes; the sensors' readings pass through meanwhile.
+//! How it fails: a failed load is tried again for as long as it takes; the sensors' readings pass through meanwhile. Where what is
+//! stored of a sensor cannot be read, it is found by halves and quarantined, and the others come back.
 
 use std::collections::VecDeque;
 
@@ -15,8 +16,9 @@ use super::messages::Wanted;
 use super::{ShardSupervisor, ShardWork};
 use crate::actors::sensor::SensorWork;
 use crate::actors::storage::{progress, retry};
+use crate::actors::supervision::Crash;
 use crate::domain::SensorKey;
-use crate::storage::{Loaded, Store, StoreError};
+use crate::storage::{ErrorClass, Loaded, Store, StoreError};
 
 /// Sensors brought back in one load.
 const LOAD_SENSORS: usize = 2_048;
@@ -28,6 +30,8 @@ const REBUILD_READINGS: usize = 10_000;
 pub(super) struct CatchUp {
     queue: VecDeque<SensorKey>,
     queued: FxHashSet<SensorKey>,
+    /// Sensors with one among them that cannot be read, to be loaded by themselves.
+    suspects: Vec<Vec<SensorKey>>,
     loading: bool,
     /// A pump is on its way.
     scheduled: bool,
@@ -46,6 +50,9 @@ impl CatchUp {
     }
 
     fn take(&mut self, many: usize) -> Vec<SensorKey> {
+        if let Some(suspects) = self.suspects.pop() {
+            return suspects;
+        }
         let many = many.min(self.queue.len());
         let taken: Vec<SensorKey> = self.queue.drain(..many).collect();
         for sensor in &taken {
@@ -83,14 +90,12 @@ impl ShardSupervisor {
             if !progress::committed(parts.progress, epoch, seen).await {
                 return Ok(None);
             }
-            load(
-                parts.store.as_ref(),
-                &plain,
-                &rebuild,
-                parts.settings.load_readings,
-            )
-            .await
-            .map(Some)
+            let store = parts.store.as_ref();
+            match load(store, &plain, &rebuild, parts.settings.load_readings).await {
+                Ok(loaded) => Ok(Some(loaded)),
+                Err(error) if is_lasting(&error) && answers(store).await => Err(Failed::Unreadable(error)),
+                Err(error) => Err(Failed::Load(error)),
+            }
         };
         ctx.spawn(load.into_actor(self).map(move |loaded, shard, ctx| {
             shard.catch_up.loading = false;
@@ -102,7 +107,11 @@ impl ShardSupervisor {
                     parts.dispatcher.dispatch_work_in(epoch, parts.shard, ShardWork::Restore(loaded))
                 }
                 Ok(None) => false,
-                Err(error) => {
+                Err(Failed::Unreadable(error)) => {
+                    shard.narrow_down(&sensors, &error);
+                    return shard.pump(ctx);
+                }
+                Err(Failed::Load(error)) => {
                     tracing::warn!(%error, sensors = sensors.len(), "sensors could not be loaded, trying again");
                     shard.catch_up.failures += 1;
                     false
@@ -116,6 +125,20 @@ impl ShardSupervisor {
                 shard.pump(ctx);
             }
         }));
+    }
+
+    /// What is stored of one of `sensors` cannot be read.
+    fn narrow_down(&mut self, sensors: &[SensorKey], error: &StoreError) {
+        let [one] = sensors else {
+            let (left, right) = sensors.split_at(sensors.len() / 2);
+            return self.catch_up.suspects.extend([left.to_vec(), right.to_vec()]);
+        };
+        if let Some(slot) = self.slots.get(one)
+            && slot.card.mode.get() == Mode::CatchingUp
+        {
+            let why = format!("what is stored of it cannot be read: {error}");
+            slot.handle.quarantine(Crash::new(why));
+        }
     }
 
     fn must_rebuild(&self, key: SensorKey) -> bool {
@@ -198,6 +221,22 @@ async fn read_start(store: &dyn Store) -> Result<Start, StoreError> {
     })
 }
 
+/// Why nothing was loaded.
+enum Failed {
+    Load(StoreError),
+    /// It would be the same the next time.
+    Unreadable(StoreError),
+}
+
+fn is_lasting(error: &StoreError) -> bool {
+    matches!(error.class, ErrorClass::Unusable | ErrorClass::Refused)
+}
+
+/// Whether it is not the database itself that cannot be read.
+async fn answers(store: &dyn Store) -> bool {
+    store.load_sensors(&[], 0).await.is_ok()
+}
+
 async fn load(
     store: &dyn Store,
     plain: &[SensorKey],
@@ -207,7 +246,13 @@ async fn load(
     // The first read says what all of them have seen, even if nothing is asked of it.
     let mut loaded = store.load_sensors(plain, readings).await?;
     for key in rebuild {
-        let recent = store.load_recent(*key, REBUILD_READINGS).await?;
+        let mut recent = store.load_recent(*key, REBUILD_READINGS).await?;
+        for sensor in &mut recent.sensors {
+            // What has committed since is held for it.
+            sensor
+                .tail
+                .retain(|reading| Some(reading.seq.batch()) <= loaded.as_of);
+        }
         loaded.sensors.extend(recent.sensors);
     }
     Ok(loaded)
