@@ -159,6 +159,7 @@ impl ShardSupervisor {
                 }
             }
             ShardWork::Restore(loaded) => {
+                self.catch_up.performed(self.seen);
                 let as_of = loaded.as_of;
                 for stored in loaded.sensors {
                     self.act(
@@ -231,6 +232,7 @@ impl ShardSupervisor {
     fn rewind(&mut self, rewind: &Rewind) {
         self.epoch = rewind.epoch;
         self.seen = 0;
+        self.catch_up.rewind();
         self.env.last.set(rewind.committed);
         let touched = |(_, slot): &(&SensorKey, &Slot)| {
             Some(slot.card.last_batch.get()) > rewind.committed || slot.card.mode.get() != Mode::Running
