@@ -10,6 +10,7 @@ mod answers;
 mod bench;
 mod check;
 mod commands;
+mod drain;
 mod faulty;
 mod refused;
 mod unreadable;

@@ -27,7 +27,7 @@ use sensorhive::startup::pipeline::{Pipeline, PipelineSettings};
 use sensorhive::storage::sqlite::{SqliteSettings, SqliteStore};
 use sensorhive::storage::{InstanceId, Store};
 use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{ConnectOptions, Connection};
+use sqlx::{ConnectOptions, Connection, SqliteConnection};
 
 use super::Schedule;
 use super::faulty::{FaultyStore, Shared};
@@ -97,6 +97,7 @@ async fn start(store: Arc<dyn Store>, schedule: Schedule, shared: Arc<Shared>) -
             },
             held_readings: 16,
             load_readings: 64,
+            drain_bytes: 16 << 10,
             policy: Arc::new(policy),
         },
         retention: Retention {
@@ -162,8 +163,12 @@ impl Service {
         service
     }
 
+    pub async fn open(&self) -> SqliteStore {
+        SqliteStore::open(&self.settings).await.unwrap()
+    }
+
     async fn begin(&self) {
-        let store = SqliteStore::open(&self.settings).await.unwrap();
+        let store = self.open().await;
         let store = Arc::new(FaultyStore::new(store, self.shared.clone()));
         let pipeline = Arc::new(start(store, self.schedule, self.shared.clone()).await);
         *self.intakes.borrow_mut() = (0..SOURCES).map(|number| intake(&pipeline, number)).collect();
@@ -182,22 +187,30 @@ impl Service {
         self.intakes.borrow()[source as usize].clone()
     }
 
-    /// Ends without a drain. Nobody else may hold the pipeline.
-    pub async fn end(&self) {
+    /// Nobody else may hold the pipeline.
+    pub fn take(&self) -> Pipeline {
+        let rewinds = self.rewinds();
         let pipeline = self.pipeline.borrow_mut().take().expect("it has begun");
-        self.rewinds.set(self.rewinds());
-        let pipeline = Arc::into_inner(pipeline).expect("nobody else holds the pipeline");
-        pipeline.stop().await;
+        self.rewinds.set(rewinds);
+        Arc::into_inner(pipeline).expect("nobody else holds the pipeline")
+    }
+
+    /// Ends without a drain.
+    pub async fn end(&self) {
+        let pipeline = self.take();
+        assert!(pipeline.stop(Duration::from_secs(60)).await, "it ends");
+    }
+
+    /// Another program's connection to the database.
+    pub async fn connect(&self) -> SqliteConnection {
+        let options = SqliteConnectOptions::new().filename(&self.settings.path);
+        let patient = options.busy_timeout(Duration::from_secs(60));
+        patient.connect().await.unwrap()
     }
 
     /// Does something to the database behind the service's back.
     pub async fn sql(&self, statement: &'static str) {
-        let options = SqliteConnectOptions::new().filename(&self.settings.path);
-        let mut connection = options
-            .busy_timeout(Duration::from_secs(60))
-            .connect()
-            .await
-            .unwrap();
+        let mut connection = self.connect().await;
         sqlx::raw_sql(statement).execute(&mut connection).await.unwrap();
         connection.close().await.unwrap();
     }

@@ -145,7 +145,7 @@ impl App {
     pub async fn stop(self) {
         self.server.stop(false).await;
         drop(self.state);
-        self.pipeline.stop().await;
+        assert!(self.pipeline.stop(Duration::from_secs(60)).await, "it ends");
     }
 
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
@@ -264,6 +264,7 @@ fn pipeline_settings() -> PipelineSettings {
             passivate_after: Duration::from_secs(600),
             held_readings: 1_000,
             load_readings: 10_000,
+            drain_bytes: 4 << 20,
             policy: Arc::new(policy),
         },
         retention: Retention {

@@ -273,6 +273,12 @@ impl Sensor {
         }
     }
 
+    /// Bytes of a state that no snapshot has yet, estimated.
+    pub fn unsaved(&self) -> Option<usize> {
+        let running = self.card.mode.get() == Mode::Running;
+        (running && self.changed).then(|| self.state.memory())
+    }
+
     fn snapshot_due(&self, at: BatchTime) -> bool {
         let settings = &self.env.parts.settings;
         let old = at.now.since(self.snapshot_at) >= settings.snapshot_interval.as_micros() as i64;

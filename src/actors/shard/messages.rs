@@ -94,6 +94,11 @@ pub struct SensorStatus {
     pub crashes: u32,
 }
 
+/// Sends off a batch with snapshots of sensors that changed; answers whether there are more. For the drain.
+#[derive(Message)]
+#[rtype(result = "bool")]
+pub struct SnapshotSome;
+
 /// How many sensors are in each mode.
 #[derive(Message)]
 #[rtype(result = "ShardStatus")]

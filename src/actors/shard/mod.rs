@@ -12,6 +12,7 @@
 
 mod catch_up;
 mod commands;
+mod drain;
 pub mod env;
 pub mod messages;
 mod sweep;
@@ -48,8 +49,8 @@ pub enum ShardWork {
     Restore(Loaded),
     /// Those of these sensors that are still idle leave memory.
     Passivate(Vec<SensorKey>),
-    /// Every running sensor takes a snapshot.
-    SnapshotAll,
+    /// Those of these sensors that run take a snapshot.
+    Snapshot(Vec<SensorKey>),
     One(SensorKey, SensorWork),
 }
 
@@ -60,6 +61,8 @@ pub struct ShardSupervisor {
     touched: Vec<SensorKey>,
     paused: FxHashSet<SensorKey>,
     catch_up: CatchUp,
+    /// In a drain: whose snapshots are still to be taken.
+    to_snapshot: Option<Vec<SensorKey>>,
     epoch: u64,
     /// Every ordinal of the epoch below it has come out of the queue, as far as it concerns this shard.
     seen: u64,
@@ -87,6 +90,7 @@ impl ShardSupervisor {
             touched: Vec::new(),
             paused: FxHashSet::default(),
             catch_up: CatchUp::default(),
+            to_snapshot: None,
             epoch: 1,
             seen: 0,
             ever_started: false,
@@ -180,8 +184,8 @@ impl ShardSupervisor {
                     self.slots.remove(&key);
                 }
             }
-            ShardWork::SnapshotAll => {
-                for key in self.slots.keys().copied().collect::<Vec<_>>() {
+            ShardWork::Snapshot(sensors) => {
+                for key in sensors {
                     self.act(key, number, &collector, SensorWork::Snapshot);
                 }
             }
@@ -300,6 +304,7 @@ impl Supervised for ShardSupervisor {
         self.slots.clear();
         self.touched.clear();
         self.catch_up = CatchUp::default();
+        self.to_snapshot = None;
         self.env.timers.borrow_mut().clear();
     }
 }
