@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sensorhive::actors::sensor::Inspect;
 use sensorhive::actors::shard::env::Mode;
-use sensorhive::actors::shard::messages::{Command, Find};
+use sensorhive::actors::shard::messages::{Command, Find, SensorStatus};
 use sensorhive::domain::SensorKey;
 
 use super::bench::{Bench, stored};
@@ -144,6 +144,28 @@ fn a_sensor_stays_until_what_it_saw_is_stored() {
         let series = sensor.send(Inspect).await.unwrap().state.series.pop().unwrap();
         assert_eq!(series.remembered, 2);
         bench.comes_to(Mode::Passive).await;
+        bench.service.end().await;
+    });
+}
+
+#[test]
+fn what_happened_to_a_sensor_is_known_when_it_has_left_memory_and_come_back() {
+    actix::System::new().block_on(async {
+        let mut bench = Bench::new(true, false).await;
+        bench.crash().await;
+        bench.command(Command::Restart).await;
+        bench.comes_to(Mode::Running).await;
+        let told = |status: SensorStatus| (status.restarts, status.crashes);
+        let before = bench.status().await.map(told);
+        assert!(
+            before.is_some_and(|(restarts, crashes)| restarts > 0 && crashes == 1),
+            "{before:?}"
+        );
+        bench.comes_to(Mode::Passive).await;
+        assert_eq!(bench.status().await.map(told), before);
+        bench.send(1.0).await;
+        bench.comes_to(Mode::Running).await;
+        assert_eq!(bench.status().await.map(told), before);
         bench.service.end().await;
     });
 }

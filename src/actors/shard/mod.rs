@@ -60,6 +60,8 @@ pub struct ShardSupervisor {
     /// Sensors that the slice in hand has readings for.
     touched: Vec<SensorKey>,
     paused: FxHashSet<SensorKey>,
+    /// What happened to sensors that have left memory; most have nothing to tell.
+    past: FxHashMap<SensorKey, Past>,
     catch_up: CatchUp,
     /// In a drain: whose snapshots are still to be taken.
     to_snapshot: Option<Vec<SensorKey>>,
@@ -70,6 +72,13 @@ pub struct ShardSupervisor {
     /// Sensors were lost with a crash.
     restarted: bool,
     look_round_at: tokio::time::Instant,
+}
+
+/// How often a sensor was restarted and how often it crashed since the process began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Past {
+    restarts: u32,
+    crashes: u32,
 }
 
 /// A sensor in memory.
@@ -89,6 +98,7 @@ impl ShardSupervisor {
             slots: FxHashMap::default(),
             touched: Vec::new(),
             paused: FxHashSet::default(),
+            past: FxHashMap::default(),
             catch_up: CatchUp::default(),
             to_snapshot: None,
             epoch: 1,
@@ -181,7 +191,9 @@ impl ShardSupervisor {
                     .collect::<Vec<_>>()
                 {
                     self.act(key, number, &collector, SensorWork::Passivate);
-                    self.slots.remove(&key);
+                    if let Some(slot) = self.slots.remove(&key) {
+                        self.remember(key, slot.past());
+                    }
                 }
             }
             ShardWork::Snapshot(sensors) => {
@@ -220,6 +232,7 @@ impl ShardSupervisor {
         let ended = |slot: &Slot| slot.card.ended.get();
         let old = self.slots.get(&key);
         if old.is_none_or(ended) {
+            let past = old.map_or_else(|| self.past.get(&key).copied().unwrap_or_default(), Slot::past);
             let mode = match old {
                 // It could not even answer in quarantine; a new one waits for an admin.
                 Some(_) => Mode::Paused,
@@ -227,9 +240,18 @@ impl ShardSupervisor {
                 None => mode,
             };
             let slot = Slot::start(&self.env, key, mode, at)?;
+            slot.handle.carry_over(past.restarts, past.crashes);
+            self.past.remove(&key);
             self.slots.insert(key, slot);
         }
         self.slots.get_mut(&key)
+    }
+
+    /// A sensor leaves memory.
+    fn remember(&mut self, key: SensorKey, past: Past) {
+        if past != Past::default() {
+            self.past.insert(key, past);
+        }
     }
 
     #[expect(clippy::disallowed_methods, reason = "one message a sensor and rewind")]
@@ -252,6 +274,13 @@ impl ShardSupervisor {
 }
 
 impl Slot {
+    fn past(&self) -> Past {
+        Past {
+            restarts: self.handle.restarts(),
+            crashes: self.handle.crashes(),
+        }
+    }
+
     fn start(env: &Rc<ShardEnv>, key: SensorKey, mode: Mode, at: BatchTime) -> Option<Self> {
         let info = env.parts.dispatcher.registry().sensor_id(key)?;
         let path = ActorPath::new(format!("sensor/{info}"));
@@ -301,7 +330,9 @@ impl Actor for ShardSupervisor {
 impl Supervised for ShardSupervisor {
     fn restarting(&mut self, _ctx: &mut Context<Self>) {
         self.restarted = true;
-        self.slots.clear();
+        for (key, slot) in std::mem::take(&mut self.slots) {
+            self.remember(key, slot.past());
+        }
         self.touched.clear();
         self.catch_up = CatchUp::default();
         self.to_snapshot = None;

@@ -131,6 +131,12 @@ impl Handle {
         self.command(Command::Quarantine(crash));
     }
 
+    /// Adds what happened to the actor in a life before this one.
+    pub fn carry_over(&self, restarts: u32, crashes: u32) {
+        self.restarts.fetch_add(restarts, Ordering::Relaxed);
+        self.crashes.fetch_add(crashes, Ordering::Relaxed);
+    }
+
     pub fn path(&self) -> &ActorPath {
         &self.spec.path
     }
