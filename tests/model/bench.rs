@@ -26,13 +26,21 @@ pub struct Bench {
 
 impl Bench {
     pub async fn new(passivate: bool, quarantine: bool) -> Self {
+        Self::with(Schedule {
+            passivate,
+            quarantine,
+            ..Schedule::of(0)
+        })
+        .await
+    }
+
+    /// On one shard, whatever the schedule says.
+    pub async fn with(schedule: Schedule) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let settings = SqliteSettings::new(directory.path().join("model.db"));
         let schedule = Schedule {
             shards: 1,
-            passivate,
-            quarantine,
-            ..Schedule::of(0)
+            ..schedule
         };
         let shared = Shared::new(0);
         let service = Service::start(schedule, settings, shared.clone()).await;
@@ -116,10 +124,9 @@ impl Bench {
     }
 
     pub async fn restarts(&self) -> Vec<RestartRow> {
-        // Rows are written in the background.
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        let store = self.service.pipeline().store.clone();
-        store.restarts(Some("sensor/s0"), 100).await.unwrap()
+        let pipeline = self.service.pipeline();
+        pipeline.journal.flush().await;
+        pipeline.store.restarts(Some("sensor/s0"), 100).await.unwrap()
     }
 
     /// It processes what comes, and survives one more crash.

@@ -8,13 +8,18 @@ use sensorhive::storage::Store;
 use sensorhive::storage::history::{History, RestartRow};
 use sqlx::Connection;
 
+use super::Schedule;
 use super::bench::{Bench, stored};
 
 #[test]
 fn the_last_snapshots_come_some_at_a_time() {
     const SENSORS: u64 = 400;
     actix::System::new().block_on(async {
-        let bench = Bench::new(false, false).await;
+        let bench = Bench::with(Schedule {
+            calm: true,
+            ..Schedule::of(0)
+        })
+        .await;
         let item = |number| {
             let time = bench.time;
             format!(r#"{{"sensor_id":"n{number}","metric":"m","value":1,"timestamp":{time}}}"#)

@@ -39,6 +39,8 @@ struct Schedule {
     kill: bool,
     /// The database refuses some readings and some snapshots for good.
     refuse: bool,
+    /// No series is ever idle, so that nothing happens by itself.
+    calm: bool,
 }
 
 impl Schedule {
@@ -78,6 +80,7 @@ impl Schedule {
             quarantine: seed % 5 == 3,
             kill: seed % 5 >= 3,
             refuse: seed % 4 == 3 || seed % 8 == 4,
+            calm: false,
         }
     }
 }

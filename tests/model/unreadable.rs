@@ -45,7 +45,7 @@ fn all_but_one() -> Vec<(SensorKey, Mode)> {
         .collect()
 }
 
-/// All have readings after their snapshots, so a start of the process loads them together.
+/// The damage has to leave every sensor with readings after its snapshot or a deadline, so that a start brings it back.
 async fn with(damage: &'static str, repair: &'static str, said: &str) {
     let mut bench = Bench::new(false, true).await;
     for number in 1..SENSORS {
@@ -53,11 +53,7 @@ async fn with(damage: &'static str, repair: &'static str, said: &str) {
         let item = format!(r#"{{"sensor_id":"s{number}","metric":"m","value":1,"timestamp":{time}}}"#);
         stored(bench.service.intake(0), item).await;
     }
-    bench.command(Command::Restart).await;
-    bench.comes_to(Mode::Running).await;
-    bench.send(1.5).await;
-    bench.service.sql(damage).await;
-    bench.service.restart().await;
+    bench.service.restart_after(damage).await;
     come_to(&bench, &all_but_one()).await;
     let rows = bench.restarts().await;
     assert!(
@@ -79,7 +75,8 @@ async fn with(damage: &'static str, repair: &'static str, said: &str) {
 
 #[test]
 fn a_reading_that_cannot_be_read_keeps_only_its_sensor_from_coming_back() {
-    let damage = "UPDATE readings SET flags = 'torn' WHERE series_id = 1";
+    let damage = "DELETE FROM sensor_snapshots; UPDATE sensor_ledger SET tail_from = 0;
+         UPDATE readings SET flags = 'torn' WHERE series_id = 1";
     let repair = "UPDATE readings SET flags = 0 WHERE flags = 'torn'";
     actix::System::new().block_on(with(
         damage,
@@ -90,7 +87,8 @@ fn a_reading_that_cannot_be_read_keeps_only_its_sensor_from_coming_back() {
 
 #[test]
 fn a_snapshot_that_cannot_be_read_keeps_only_its_sensor_from_coming_back() {
-    let damage = "UPDATE sensor_snapshots SET seq = 'torn' WHERE sensor_id = 1";
+    let damage = "DELETE FROM sensor_snapshots; UPDATE sensor_ledger SET tail_from = 0;
+         INSERT INTO sensor_snapshots (sensor_id, seq, deadline, state) VALUES (1, 'torn', 0, x'')";
     let repair = "DELETE FROM sensor_snapshots WHERE seq = 'torn'";
     actix::System::new().block_on(with(
         damage,

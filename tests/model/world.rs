@@ -51,11 +51,11 @@ impl Catalog for Fixed {
 }
 
 /// How every series is watched.
-pub fn config() -> SeriesConfig {
+fn config(calm: bool) -> SeriesConfig {
     SeriesConfig {
         windows: vec![WindowSpec::Tumbling { size: WINDOW }],
         lateness: 50 * MILLIS,
-        idle_after: 100 * MILLIS,
+        idle_after: if calm { 3_600_000 } else { 100 } * MILLIS,
         // Small, so that the transaction has something to judge.
         ring: 8,
         detectors: vec![
@@ -109,7 +109,7 @@ async fn start(store: Arc<dyn Store>, schedule: Schedule, shared: Arc<Shared>) -
         },
         policy,
     };
-    let catalog = |_: Arc<Registry>| Arc::new(Fixed(Arc::new(config()))) as Arc<dyn Catalog>;
+    let catalog = |_: Arc<Registry>| Arc::new(Fixed(Arc::new(config(schedule.calm)))) as Arc<dyn Catalog>;
     let fault = Arc::new(move |fault: String| {
         eprintln!("the service cannot go on: {fault}");
         shared.injected.gave_up.fetch_add(1, Ordering::Relaxed);
@@ -215,8 +215,15 @@ impl Service {
         connection.close().await.unwrap();
     }
 
-    pub async fn restart(&self) {
+    async fn restart(&self) {
         self.end().await;
+        self.begin().await;
+    }
+
+    /// Ends, and begins again with a database to which something was done meanwhile.
+    pub async fn restart_after(&self, statement: &'static str) {
+        self.end().await;
+        self.sql(statement).await;
         self.begin().await;
     }
 
