@@ -84,7 +84,7 @@ impl CatchUp {
     }
 
     pub(super) fn wanted(&self) -> usize {
-        self.queue.len()
+        self.queue.len() + self.suspects.iter().map(|asked| asked.sensors.len()).sum::<usize>()
     }
 
     fn take(&mut self, many: usize) -> Asked {
