@@ -84,7 +84,8 @@ impl CatchUp {
     }
 
     pub(super) fn wanted(&self) -> usize {
-        self.queue.len() + self.suspects.iter().map(|asked| asked.sensors.len()).sum::<usize>()
+        let suspects: usize = self.suspects.iter().map(|asked| asked.sensors.len()).sum();
+        self.queue.len() + suspects
     }
 
     fn take(&mut self, many: usize) -> Asked {
