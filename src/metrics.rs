@@ -61,6 +61,7 @@ pub struct Metrics {
     store_failing: Gauge,
     failing_because: Mutex<Option<String>>,
     rewinds: Counter,
+    condemned: Counter,
     restarts: Family<Kind, Counter>,
     crashes: Family<Kind, Counter>,
     sensors: Family<Shard, Gauge>,
@@ -126,6 +127,11 @@ impl Default for Metrics {
             rewinds: register!(
                 "rewinds",
                 "Times the pipeline began anew from the store",
+                Counter::default()
+            ),
+            condemned: register!(
+                "sensors_condemned",
+                "Parts of batches that the database refused, by sensor and batch",
                 Counter::default()
             ),
             restarts: register!(
@@ -236,6 +242,10 @@ impl Metrics {
 
     pub fn rewound(&self) {
         self.rewinds.inc();
+    }
+
+    pub fn condemned(&self, sensors: usize) {
+        self.condemned.inc_by(sensors as u64);
     }
 
     pub fn rewinds(&self) -> u64 {

@@ -53,6 +53,7 @@ on_every_store! {
         a_conflict_goes_to_dead_letters,
         doubles_within_a_group_are_judged_by_sequence,
         a_refused_group_leaves_nothing,
+        a_rehearsal_says_what_a_commit_would_and_leaves_nothing,
         an_older_process_is_fenced,
         a_group_is_never_counted_twice,
         batch_numbers_are_never_given_twice,

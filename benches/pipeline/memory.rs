@@ -39,7 +39,7 @@ pub fn measure() {
                 resident().saturating_sub(before) / SENSORS as usize
             );
         }
-        pipeline.stop().await;
+        world::stop(pipeline).await;
     });
 }
 

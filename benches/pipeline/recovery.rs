@@ -83,7 +83,7 @@ async fn restart(path: &Path) -> Vec<Row> {
         tokio::time::sleep(POLL).await;
     }
     let took = began.elapsed() - started;
-    pipeline.stop().await;
+    world::stop(pipeline).await;
     let rate = behind as f64 / took.as_secs_f64();
     println!(
         "recovery, {SENSORS} sensors: started after {started:.2?}, first reading stored after {serving:.2?}, {behind} stored readings \

@@ -60,7 +60,7 @@ pub fn run() -> Vec<Row> {
             () = restarts => {}
         }
         pipeline.settle().await;
-        pipeline.stop().await;
+        world::stop(pipeline).await;
     });
     let millis = |took: Duration| format!("{:.1} ms", took.as_secs_f64() * 1e3);
     let told = |what: &str, samples: &mut Vec<Duration>| {

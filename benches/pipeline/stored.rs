@@ -58,7 +58,7 @@ pub fn run() -> Row {
             pipeline.statistics.summary(world::now()).total_events,
             (TURNS * READINGS) as u64
         );
-        pipeline.stop().await;
+        world::stop(pipeline).await;
     });
     let rate = |took: Duration| (TURNS * READINGS) as f64 / took.as_secs_f64() / 1e3;
     let ratio = bare.as_secs_f64() / stored.as_secs_f64();

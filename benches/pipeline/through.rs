@@ -43,7 +43,7 @@ pub fn run(sensors: u32, batch: usize, target: &'static str, least: f64) -> Row 
             }
         }
         assert_eq!(store.rows(), ((TURNS + 1) * READINGS) as u64);
-        pipeline.stop().await;
+        world::stop(pipeline).await;
     });
     let readings = TURNS * READINGS;
     let told = |spent: &Spent| {

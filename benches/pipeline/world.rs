@@ -62,6 +62,7 @@ pub async fn start(store: Arc<dyn Store>) -> Pipeline {
             passivate_after: Duration::from_secs(600),
             held_readings: 4_096,
             load_readings: 200_000,
+            drain_bytes: 4 << 20,
             policy: Arc::new(policy),
         },
         retention: Retention {
@@ -78,6 +79,13 @@ pub async fn start(store: Arc<dyn Store>) -> Pipeline {
     Pipeline::start(store, Arc::new(SystemClock), settings, catalog, fault)
         .await
         .unwrap()
+}
+
+pub async fn stop(pipeline: Pipeline) {
+    assert!(
+        pipeline.stop(Duration::from_secs(60)).await,
+        "nothing keeps it waiting"
+    );
 }
 
 pub fn name(name: &str) -> SourceName {

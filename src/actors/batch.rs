@@ -116,8 +116,6 @@ pub struct Arrived {
     /// Dense within the epoch: trains are committed in this order, none is left out.
     pub ordinal: u64,
     pub batch: CompleteBatch,
-    /// How many readings and refusals the decoder counted.
-    pub received: u64,
     pub ticket: Ticket,
 }
 
@@ -127,6 +125,8 @@ pub struct Ticket {
     pub acknowledgement: Acknowledgement,
     pub permit: Option<Permit>,
     pub departed: Instant,
+    /// How many readings and refusals the decoder counted.
+    pub received: u64,
 }
 
 /// A numbered batch under way.
@@ -215,18 +215,18 @@ impl Train {
                 dead_letters: cargo.dead_letters,
                 outcomes,
             },
-            received: cargo.received,
             ticket: Ticket {
                 acknowledgement: cargo.acknowledgement,
                 permit: cargo.permit,
                 departed: self.departed,
+                received: cargo.received,
             },
         }));
     }
 }
 
 impl Arrived {
-    /// How many readings the outcomes account for. Differs from `received` only by a defect.
+    /// How many readings the outcomes account for. Differs from what was received only by a defect.
     pub fn accounted(&self) -> u64 {
         let sensors = self.batch.outcomes.iter().flat_map(|outcome| &outcome.ledger);
         self.batch.source_ledger.received + sensors.map(|(_, delta)| delta.received).sum::<u64>()
@@ -303,7 +303,7 @@ mod tests {
             (arrived.batch.number, arrived.batch.at),
             (NUMBER.number, NUMBER.at)
         );
-        assert_eq!((arrived.accounted(), arrived.received), (6, 6));
+        assert_eq!((arrived.accounted(), arrived.ticket.received), (6, 6));
         assert!(delivery.try_recv().is_err(), "nothing is said before the commit");
         arrived.ticket.acknowledgement.stored(Receipt {
             stored: 4,
@@ -377,6 +377,7 @@ mod tests {
             acknowledgement,
             permit: permits.try_acquire(5, 5).ok(),
             departed: Instant::now(),
+            received: 0,
         };
         assert_eq!(permits.available(), 0);
         drop(ticket);

@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
+use rustc_hash::FxHashMap;
 use tokio::sync::Notify;
 
 use super::batch::{Acknowledgement, Arrival, Cargo, Number, SliceGuard, Terminus, Train};
@@ -48,12 +49,16 @@ pub trait ShardQueue<W>: Send + Sync {
     fn rewind(&self, rewind: Rewind);
 }
 
-/// Everything after this belongs to `epoch`; nothing after `committed` was stored before it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Everything after this belongs to `epoch`; what came after `committed` was not stored as the sensors saw it.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rewind {
     pub epoch: u64,
     pub committed: Option<BatchNumber>,
+    pub condemned: Arc<Condemned>,
 }
+
+/// Sensors of whose part in a batch the database refuses to store anything, each with the database's words.
+pub type Condemned = FxHashMap<SensorKey, String>;
 
 /// Numbers batches and sends them off. `W` is the shards' own work.
 pub struct Dispatcher<W> {
@@ -183,16 +188,17 @@ impl<W> Dispatcher<W> {
     }
 
     /// Begins a new epoch: what is under way will not be committed.
-    pub fn rewind(&self, committed: Option<BatchNumber>) -> u64 {
+    pub fn rewind(&self, committed: Option<BatchNumber>, condemned: Condemned) -> u64 {
         let mut order = self.order.lock();
         order.epoch += 1;
         order.ordinal = 0;
         let rewind = Rewind {
             epoch: order.epoch,
             committed,
+            condemned: Arc::new(condemned),
         };
         for shard in self.rails.get().iter().flat_map(|rails| &rails.shards) {
-            shard.rewind(rewind);
+            shard.rewind(rewind.clone());
         }
         order.epoch
     }

@@ -1,11 +1,12 @@
 //! The journal of restarts: who, when, why, and how long it took.
 //!
-//! Entries are written to the store in the background. Invariant: whoever reports never waits. How it fails: while the store is
-//! away entries wait in memory; past [`BACKLOG`] the newest are only logged.
+//! Entries are written to the store in the background. Invariants: whoever reports never waits; when [`Journal::flush`] returns,
+//! what was recorded before is written. How it fails: while the store is away entries wait in memory; past [`BACKLOG`] the newest
+//! are only logged.
 
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::storage::retry;
 use super::supervision::{EventKind, ExitReason, RestartObserver, SupervisionEvent};
@@ -20,31 +21,62 @@ const BACKLOG: usize = 10_000;
 const AT_ONCE: usize = 1_000;
 
 #[derive(Debug, Clone)]
-pub struct Journal(mpsc::Sender<RestartRow>);
+pub struct Journal(mpsc::Sender<Entry>);
+
+#[derive(Debug)]
+enum Entry {
+    Row(RestartRow),
+    /// Somebody waits for what came before.
+    Flush(oneshot::Sender<()>),
+}
 
 impl Journal {
     /// The journal and the task that writes it; the task ends when the last journal is gone.
     pub fn new(store: Arc<dyn Store>) -> (Self, impl Future<Output = ()> + Send) {
-        let (tx, mut rx) = mpsc::channel::<RestartRow>(BACKLOG);
+        let (tx, mut rx) = mpsc::channel(BACKLOG);
         let write = async move {
-            let mut rows = Vec::new();
-            while rx.recv_many(&mut rows, AT_ONCE).await > 0 {
-                let mut attempt = 0;
-                while let Err(error) = store.record_restarts(&rows).await {
-                    tracing::warn!(%error, attempt, "restarts could not be recorded, trying again");
-                    tokio::time::sleep(retry::pause(attempt)).await;
-                    attempt += 1;
+            let mut entries = Vec::new();
+            while rx.recv_many(&mut entries, AT_ONCE).await > 0 {
+                let (mut rows, mut waiting) = (Vec::new(), Vec::new());
+                for entry in entries.drain(..) {
+                    match entry {
+                        Entry::Row(row) => rows.push(row),
+                        Entry::Flush(done) => waiting.push(done),
+                    }
                 }
-                rows.clear();
+                write_rows(store.as_ref(), &rows).await;
+                for done in waiting {
+                    // Who waited may have given up.
+                    let _ = done.send(());
+                }
             }
         };
         (Self(tx), write)
     }
 
     pub fn record(&self, row: RestartRow) {
-        if let Err(error) = self.0.try_send(row) {
+        if let Err(error) = self.0.try_send(Entry::Row(row)) {
             tracing::warn!(%error, "a restart is not recorded");
         }
+    }
+
+    /// Returns when all that was recorded before is written, or nobody writes any more.
+    pub async fn flush(&self) {
+        let (done, written) = oneshot::channel();
+        if self.0.send(Entry::Flush(done)).await.is_ok() {
+            let _ = written.await;
+        }
+    }
+}
+
+async fn write_rows(store: &dyn Store, rows: &[RestartRow]) {
+    let mut attempt = 0;
+    while !rows.is_empty()
+        && let Err(error) = store.record_restarts(rows).await
+    {
+        tracing::warn!(%error, attempt, "restarts could not be recorded, trying again");
+        tokio::time::sleep(retry::pause(attempt)).await;
+        attempt += 1;
     }
 }
 
@@ -110,6 +142,27 @@ mod tests {
             by: None,
             took_us: None,
         }
+    }
+
+    #[tokio::test]
+    async fn what_was_recorded_before_a_flush_is_written_after_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let settings = SqliteSettings::new(directory.path().join("journal.db"));
+        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&settings).await.unwrap());
+        let (journal, write) = Journal::new(store.clone());
+        let flushed = async {
+            for time in 0..3 * AT_ONCE {
+                journal.record(row(time));
+            }
+            journal.flush().await;
+            store.restarts(None, BACKLOG).await.unwrap().len()
+        };
+        tokio::select! {
+            () = write => panic!("there is a journal"),
+            written = flushed => assert_eq!(written, 3 * AT_ONCE),
+        }
+        // Nobody writes any more.
+        journal.flush().await;
     }
 
     #[tokio::test]

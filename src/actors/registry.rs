@@ -332,6 +332,10 @@ impl Registry {
         })
     }
 
+    pub fn sensor_of(&self, series: SeriesId) -> Option<SensorKey> {
+        self.names.read().series.get(&series).copied()
+    }
+
     /// What a series is matched by.
     pub fn naming(&self, series: SeriesId) -> Option<(SensorId, MetricName, Tags)> {
         let names = self.names.read();

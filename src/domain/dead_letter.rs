@@ -20,16 +20,19 @@ pub enum RejectReason {
     Conflict,
     /// Its sensor panicked on it.
     Panic,
+    /// The database refuses what its sensor made of the batch.
+    Refused,
 }
 
 impl RejectReason {
-    pub const ALL: [RejectReason; 6] = [
+    pub const ALL: [RejectReason; 7] = [
         RejectReason::Undecodable,
         RejectReason::Invalid,
         RejectReason::TimeOutOfRange,
         RejectReason::LimitReached,
         RejectReason::Conflict,
         RejectReason::Panic,
+        RejectReason::Refused,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -40,6 +43,7 @@ impl RejectReason {
             RejectReason::LimitReached => "limit_reached",
             RejectReason::Conflict => "conflict",
             RejectReason::Panic => "panic",
+            RejectReason::Refused => "refused",
         }
     }
 

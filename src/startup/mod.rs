@@ -33,7 +33,7 @@ use crate::storage::{ErrorClass, PostgresSettings, PostgresStore, Store, StoreEr
 use crate::web::tokens::TokenError;
 use crate::web::{self, AppState, ServeError, TokenService};
 
-/// How long actors and store may take to end once the drain was given up.
+/// How long actors and store may take to end at least, whatever the drain took.
 const END_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a server that cannot be reached at the start is waited for.
 const SERVER_WAIT: Duration = Duration::from_secs(60);
@@ -159,11 +159,13 @@ impl Service {
             Ok(()) => Stopped::Drained,
             Err(_) => Stopped::GaveUp,
         };
-        let end = self.pipeline.stop();
-        match stopped {
-            Stopped::Drained => end.await,
+        let left = match stopped {
+            Stopped::Drained => self.drain_timeout.saturating_sub(began.elapsed()),
             // What kept the drain waiting, such as another program's lock, would keep this waiting, too.
-            Stopped::GaveUp => drop(tokio::time::timeout(END_TIMEOUT, end).await),
+            Stopped::GaveUp => Duration::ZERO,
+        };
+        if !self.pipeline.stop(left.max(END_TIMEOUT)).await {
+            tracing::warn!("actors and store did not end in time");
         }
         tracing::info!(took = ?began.elapsed(), drained = stopped == Stopped::Drained, "stopped");
         stopped

@@ -1,7 +1,8 @@
 //! The pipeline: dispatcher, shards, writer and maintenance, laid out over threads and wired.
 //!
-//! Start order: what is written to first, what writes last; the drain goes the other way. Invariant: a pipeline that was drained
-//! has committed everything that was dispatched, and a snapshot of every sensor that changed.
+//! Start order: what is written to first, what writes last; the drain goes the other way. Invariants: a pipeline that was drained
+//! has committed everything that was dispatched, and a snapshot of every sensor that changed; one that was stopped in time has
+//! written its journal. Whoever stops it says how long that may take.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -9,7 +10,8 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use rustc_hash::FxHashMap;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
+use tokio::time::{Instant, timeout_at};
 
 use crate::actors::Rails;
 use crate::actors::dispatcher::{Dispatcher, NUMBER_BLOCK, ShardQueue};
@@ -17,7 +19,7 @@ use crate::actors::journal::{Journal, SensorObserver, TreeObserver};
 use crate::actors::latest::{Latest, LatestValue};
 use crate::actors::registry::{Registry, RegistryLimits};
 use crate::actors::shard::env::{Catalog, ShardParts, ShardSettings};
-use crate::actors::shard::messages::Queue;
+use crate::actors::shard::messages::{Queue, SnapshotSome};
 use crate::actors::shard::{ShardSupervisor, ShardWork};
 use crate::actors::statistics::Statistics;
 use crate::actors::storage::maintenance::{Maintenance, Retention};
@@ -229,32 +231,49 @@ impl Pipeline {
         }
     }
 
-    /// Commits what was dispatched and a snapshot of every sensor. Sources must have stopped.
+    /// Commits what was dispatched and a snapshot of every sensor, some at a time. Sources must have stopped.
     pub async fn drain(&self) {
-        self.settle().await;
-        for shard in (0..).take(self.shards.len()) {
-            self.rails.dispatch_work(shard, ShardWork::SnapshotAll);
+        loop {
+            self.settle().await;
+            let asked = self.shards.iter().map(|shard| shard.send(SnapshotSome));
+            let more = futures_util::future::join_all(asked).await;
+            // A shard that has ended has no sensors.
+            if !more.into_iter().any(|more| more.unwrap_or(false)) {
+                break;
+            }
         }
         self.settle().await;
     }
 
-    /// Ends all actors and threads, drained or not. What is not committed is undelivered.
-    pub async fn stop(self) {
-        for handle in self.handles.iter().rev() {
-            handle.stop();
-            handle.ended().await;
-        }
+    /// Ends all actors and threads, drained or not, and writes the journal, unless that takes longer than `within`: then it
+    /// returns `false`, and what has not ended by itself ends with the process. What is not committed is undelivered.
+    pub async fn stop(self, within: Duration) -> bool {
+        let deadline = Instant::now() + within;
+        let end = async {
+            for handle in self.handles.iter().rev() {
+                handle.stop();
+                handle.ended().await;
+            }
+            self.journal.flush().await;
+        };
+        let ended = timeout_at(deadline, end).await.is_ok();
         for arbiter in &self.arbiters {
             arbiter.stop();
         }
-        self.store.close().await;
-        let join = move || {
-            for arbiter in self.arbiters {
-                // A thread that panicked has ended, too.
-                let _ = arbiter.join();
-            }
+        let close = async {
+            self.store.close().await;
+            let (done, joined) = oneshot::channel();
+            // Not one of the runtime's threads: it would wait for this one at its end.
+            std::thread::spawn(move || {
+                for arbiter in self.arbiters {
+                    // A thread that panicked has ended, too.
+                    let _ = arbiter.join();
+                }
+                let _ = done.send(());
+            });
+            let _ = joined.await;
         };
-        let _ = tokio::task::spawn_blocking(join).await;
+        ended & timeout_at(deadline, close).await.is_ok()
     }
 }
 

@@ -23,6 +23,8 @@ use crate::storage::{ErrorClass, InstanceId, PostgresSettings, StoreError, Times
 const HELD_READINGS: usize = 4_096;
 /// Stored readings that one load may bring.
 const LOAD_READINGS: usize = 200_000;
+/// State whose snapshots one batch of a drain takes, in bytes.
+const DRAIN_BYTES: usize = 4 << 20;
 /// A reading may be replayed for as long as its sensor may be paused or quarantined.
 const BATCH_TIMES: Duration = Duration::from_secs(30 * 86_400);
 const IDEMPOTENCY_KEYS: Duration = Duration::from_secs(86_400);
@@ -119,6 +121,7 @@ pub(super) fn pipeline(settings: &Settings) -> PipelineSettings {
             passivate_after: supervision.passivate_after,
             held_readings: HELD_READINGS,
             load_readings: LOAD_READINGS,
+            drain_bytes: DRAIN_BYTES,
             policy: Arc::new(policy),
         },
         retention: Retention {

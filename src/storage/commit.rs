@@ -12,7 +12,7 @@ use crate::domain::{
 pub struct InstanceId(pub String);
 
 /// Batches that are committed together, in the order of their numbers.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct CommitGroup {
     pub instance: InstanceId,
     pub batches: Vec<CompleteBatch>,
@@ -35,7 +35,7 @@ pub struct CompleteBatch {
 }
 
 /// What the sensors of one shard made of their part of a batch.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct SliceOutcome {
     /// Readings to store. The store counts each as stored (and, by its flags, late or unprocessed), duplicate or, in
     /// conflict with a stored one, rejected with a dead letter.

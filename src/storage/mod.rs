@@ -51,6 +51,9 @@ pub trait Store: History {
     /// Commits the group in one transaction.
     async fn commit(&self, group: &CommitGroup) -> Result<CommitReport, StoreError>;
 
+    /// Does everything that [`Self::commit`] would, and takes it back: fails with [`ErrorClass::Refused`] where that would.
+    async fn rehearse(&self, group: &CommitGroup) -> Result<(), StoreError>;
+
     /// The report of a group that has committed though its answer was lost, read from what is stored. Windows that it
     /// revised are not told again.
     async fn recall(&self, group: &CommitGroup) -> Result<CommitReport, StoreError>;

@@ -83,6 +83,10 @@ impl Store for NullStore {
         Ok(report)
     }
 
+    async fn rehearse(&self, _: &CommitGroup) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     async fn recall(&self, group: &CommitGroup) -> Result<CommitReport, StoreError> {
         let stored = |batch: &super::CompleteBatch| batch.outcomes.iter().map(|o| o.rows.len() as u64).sum();
         let batches = group.batches.iter().map(|batch| BatchReport {

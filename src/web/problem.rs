@@ -42,7 +42,7 @@ pub struct FieldError {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub index: Option<u32>,
     pub field: String,
-    /// `invalid`, `undecodable`, `time_out_of_range`, `limit_reached`, `conflict`, `panic`, `unknown`.
+    /// `invalid`, `undecodable`, `time_out_of_range`, `limit_reached`, `conflict`, `panic`, `refused`, `unknown`.
     pub kind: &'static str,
     /// To be read after the name of the field.
     pub reason: String,

@@ -34,6 +34,7 @@ pub struct Outcome {
     pub unreadable: u64,
     pub quarantines: u64,
     pub starts: u64,
+    pub refused: u64,
 }
 
 const EVER: Page = Page {
@@ -53,15 +54,21 @@ pub async fn check(pipeline: &Pipeline, sources: &[Source<'_>], seed: u64) -> Ou
     for source in sources {
         told.extend(&source.told);
     }
+    let refused: BTreeSet<(u32, i64)> = sources
+        .iter()
+        .flat_map(|source| &source.refused)
+        .copied()
+        .collect();
     let mut outcome = Outcome {
         undelivered: sources.iter().map(|source| source.undelivered).sum(),
         restarts: restarts.len() as u64,
+        refused: refused.len() as u64,
         quarantines: restarts.iter().filter(|row| row.reason == "quarantine").count() as u64,
         ..Outcome::default()
     };
     for (number, key, series) in &sensors {
         let rows = store.readings(*series, &EVER).await.unwrap();
-        stored_exactly_once(*number, &rows, &told, seed);
+        stored_exactly_once(*number, &rows, &told, &refused, seed);
         let windows = closed_windows(store, *series, &rows, seed).await;
         outcome.windows += windows.len() as u64;
         outcome.revised += windows.iter().filter(|window| window.revision > 0).count() as u64;
@@ -138,7 +145,13 @@ async fn inspect_when(
 }
 
 /// Promises 1 and 2: for every time that was told, one row with the value that came first; poison may have been taken out.
-fn stored_exactly_once(sensor: u32, rows: &[StoredPoint], told: &Told, seed: u64) {
+fn stored_exactly_once(
+    sensor: u32,
+    rows: &[StoredPoint],
+    told: &Told,
+    refused: &BTreeSet<(u32, i64)>,
+    seed: u64,
+) {
     let stored: BTreeMap<i64, &StoredPoint> = rows.iter().map(|row| (row.time.0, row)).collect();
     assert_eq!(stored.len(), rows.len(), "seed {seed}: a time is stored twice");
     for ((of, time), value) in told.iter().filter(|((of, _), _)| *of == sensor) {
@@ -157,6 +170,7 @@ fn stored_exactly_once(sensor: u32, rows: &[StoredPoint], told: &Told, seed: u64
     }
     let times: BTreeSet<i64> = told
         .keys()
+        .chain(refused)
         .filter(|(of, _)| *of == sensor)
         .map(|(_, time)| *time)
         .collect();
@@ -244,7 +258,13 @@ async fn accounted_for(
             .count() as u64
     };
     let poison_stored = rows.iter().filter(|row| row.flags.has(Flags::POISON)).count() as u64;
-    let rejected = of(RejectReason::Conflict) + of(RejectReason::Panic) + of(RejectReason::Invalid);
+    let reasons = [
+        RejectReason::Conflict,
+        RejectReason::Panic,
+        RejectReason::Invalid,
+        RejectReason::Refused,
+    ];
+    let rejected: u64 = reasons.map(of).iter().sum();
     assert_eq!(
         ledger.rejected + poison_stored,
         rejected,
@@ -279,12 +299,18 @@ async fn comes_back_the_same(pipeline: &Pipeline, key: SensorKey, seed: u64) {
     let at_rest = |seen: &Inspection| seen.mode == Mode::Running;
     let before = inspect_when(pipeline, key, seed, at_rest).await;
     let shard = pipeline.rails.registry().shard_of_key(key).unwrap();
-    // One that leaves memory right after takes its count of restarts along, and is asked again.
+    let restarted = |seen: &Inspection| at_rest(seen) && seen.restarts > before.restarts;
+    // One that was just leaving memory is asked again.
     let after = 'asked: loop {
         world::command_sensor(pipeline, shard, key, Command::Restart).await;
         for _ in 0..20 {
             let seen = inspect_when(pipeline, key, seed, at_rest).await;
-            if seen.restarts != before.restarts {
+            assert!(
+                seen.restarts >= before.restarts,
+                "seed {seed}: sensor {} forgets",
+                key.0
+            );
+            if restarted(&seen) {
                 break 'asked seen;
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -325,6 +351,7 @@ impl Sum {
         sum.unreadable += outcome.unreadable;
         sum.quarantines += outcome.quarantines;
         sum.starts += outcome.starts;
+        sum.refused += outcome.refused;
     }
 
     /// A schedule in which nothing went wrong proves nothing.
@@ -345,6 +372,7 @@ impl Sum {
                 sum.unreadable,
                 sum.quarantines,
                 sum.starts - schedules,
+                sum.refused,
             ];
             assert!(
                 counts.iter().all(|count| *count > 0),
@@ -359,12 +387,13 @@ impl fmt::Display for Sum {
         let sum = &self.0;
         write!(
             f,
-            "{} stored, {} duplicates, {} conflicts, {} poison, {} late, {} windows ({} revised), {} batches undelivered, {} \
+            "{} stored, {} duplicates, {} conflicts, {} poison, {} refused, {} late, {} windows ({} revised), {} batches undelivered, {} \
              answers lost, {} commits on their own, {} unreadable snapshots, {} quarantines, {} rewinds, {} restarts, {} starts",
             sum.stored,
             sum.duplicate,
             sum.conflict,
             sum.poison,
+            sum.refused,
             sum.late,
             sum.windows,
             sum.revised,

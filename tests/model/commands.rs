@@ -1,151 +1,15 @@
 //! What each command does to a sensor in each mode, and how it comes back.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use sensorhive::actors::batch::Delivery;
-use sensorhive::actors::ingest::Intake;
 use sensorhive::actors::sensor::Inspect;
 use sensorhive::actors::shard::env::Mode;
-use sensorhive::actors::shard::messages::{Command, Find, ListSensors, SensorStatus};
+use sensorhive::actors::shard::messages::{Command, Find, SensorStatus};
 use sensorhive::domain::SensorKey;
-use sensorhive::storage::history::RestartRow;
-use sensorhive::storage::sqlite::SqliteSettings;
 
-use super::Schedule;
-use super::faulty::{Faults, Shared};
-use super::world::{self, POISON, Service};
-
-/// One sensor, `s0`; with `quarantine` it has a crash budget of two.
-struct Bench {
-    service: Service,
-    shared: Arc<Shared>,
-    _directory: tempfile::TempDir,
-    key: SensorKey,
-    time: i64,
-}
-
-impl Bench {
-    async fn new(passivate: bool, quarantine: bool) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let settings = SqliteSettings::new(directory.path().join("model.db"));
-        let schedule = Schedule {
-            shards: 1,
-            passivate,
-            quarantine,
-            ..Schedule::of(0)
-        };
-        let shared = Shared::new(0);
-        let service = Service::start(schedule, settings, shared.clone()).await;
-        let mut bench = Self {
-            service,
-            shared,
-            _directory: directory,
-            key: SensorKey(1),
-            time: world::now() - 60_000_000,
-        };
-        bench.send(1.0).await;
-        bench
-    }
-
-    async fn send(&mut self, value: f64) {
-        self.send_all(&[value]).await;
-    }
-
-    /// One batch, a millisecond between its readings.
-    async fn send_all(&mut self, values: &[f64]) {
-        let items = values.iter().map(|value| {
-            self.time += 1_000;
-            let time = self.time;
-            format!(r#"{{"sensor_id":"s0","metric":"m","value":{value},"timestamp":{time}}}"#)
-        });
-        let payload = format!("[{}]", items.collect::<Vec<_>>().join(","));
-        stored(self.service.intake(0), payload).await;
-    }
-
-    async fn command(&self, command: Command) {
-        world::command_sensor(&self.service.pipeline(), 0, self.key, command).await;
-    }
-
-    /// `None` when it is not in memory.
-    async fn status(&self) -> Option<SensorStatus> {
-        let ask = ListSensors {
-            sensors: vec![self.key],
-            limit: 1,
-        };
-        self.service.pipeline().shards[0].send(ask).await.unwrap().pop()
-    }
-
-    async fn comes_to(&self, mode: Mode) {
-        let mut last = None;
-        for _ in 0..2_000 {
-            last = self.status().await;
-            if last.map_or(Mode::Passive, |status| status.mode) == mode {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        panic!("it does not come to {mode:?}: {last:?}");
-    }
-
-    /// Lets everything that was told before take effect.
-    async fn settle(&self) {
-        let pipeline = self.service.pipeline();
-        for _ in 0..3 {
-            pipeline.settle().await;
-            self.status().await;
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    }
-
-    async fn crash(&mut self) {
-        self.send(POISON * 2.0).await;
-        self.settle().await;
-    }
-
-    async fn bring_to(&mut self, mode: Mode) {
-        match mode {
-            Mode::Quarantined => {
-                for _ in 0..3 {
-                    self.crash().await;
-                }
-            }
-            Mode::Paused => self.command(Command::Pause).await,
-            _ => {}
-        }
-        self.comes_to(mode).await;
-    }
-
-    async fn restarts(&self) -> Vec<RestartRow> {
-        // Rows are written in the background.
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        let store = self.service.pipeline().store.clone();
-        store.restarts(Some("sensor/s0"), 100).await.unwrap()
-    }
-
-    /// It processes what comes, and survives one more crash.
-    async fn works(&mut self) {
-        self.comes_to(Mode::Running).await;
-        self.crash().await;
-        self.comes_to(Mode::Running).await;
-        self.send(2.0).await;
-        let ledger = self
-            .service
-            .pipeline()
-            .store
-            .sensor_ledger(self.key)
-            .await
-            .unwrap()
-            .ledger;
-        assert_eq!(ledger.unprocessed, 0);
-    }
-}
-
-async fn stored(intake: Intake, payload: String) {
-    let batch = intake.decode(payload.as_bytes(), intake.now(), String::new());
-    let delivery = intake.deliver(batch, payload.len(), Vec::new()).await.unwrap();
-    assert!(matches!(delivery, Delivery::Stored(_)));
-}
+use super::bench::{Bench, stored};
+use super::faulty::Faults;
+use super::world::POISON;
 
 #[test]
 fn each_command_in_each_mode() {
@@ -280,6 +144,25 @@ fn a_sensor_stays_until_what_it_saw_is_stored() {
         let series = sensor.send(Inspect).await.unwrap().state.series.pop().unwrap();
         assert_eq!(series.remembered, 2);
         bench.comes_to(Mode::Passive).await;
+        bench.service.end().await;
+    });
+}
+
+#[test]
+fn what_happened_to_a_sensor_is_known_when_it_has_left_memory_and_come_back() {
+    actix::System::new().block_on(async {
+        let mut bench = Bench::new(true, false).await;
+        let told = |status: SensorStatus| (status.restarts, status.crashes);
+        let before = Some((1, 1));
+        bench.crash().await;
+        while bench.status().await.map(told) != before {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        bench.comes_to(Mode::Passive).await;
+        assert_eq!(bench.status().await.map(told), before);
+        bench.send(1.0).await;
+        bench.comes_to(Mode::Running).await;
+        assert_eq!(bench.status().await.map(told), before);
         bench.service.end().await;
     });
 }

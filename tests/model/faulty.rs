@@ -55,6 +55,8 @@ pub struct Injected {
     pub failed_reads: AtomicU64,
     pub orphans: AtomicU64,
     pub unreadable: AtomicU64,
+    /// Not injected: the most snapshots that a batch brought.
+    pub most_snapshots: AtomicU64,
     /// Not injected: the service ended by itself.
     pub gave_up: AtomicU64,
 }
@@ -132,6 +134,11 @@ impl<S: Store + 'static> Store for FaultyStore<S> {
 
     async fn commit(&self, group: &CommitGroup) -> Result<CommitReport, StoreError> {
         self.shared.injected.commits.fetch_add(1, Ordering::Relaxed);
+        for batch in &group.batches {
+            let snapshots = batch.outcomes.iter().map(|outcome| outcome.snapshots.len());
+            let most = &self.shared.injected.most_snapshots;
+            most.fetch_max(snapshots.sum::<usize>() as u64, Ordering::Relaxed);
+        }
         let faults = *self.shared.faults.lock();
         if self.shared.draw() < faults.slow {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -168,6 +175,13 @@ impl<S: Store + 'static> Store for FaultyStore<S> {
             return Err(error(ErrorClass::Unknown));
         }
         Ok(report)
+    }
+
+    async fn rehearse(&self, group: &CommitGroup) -> Result<(), StoreError> {
+        if self.shared.draw() < self.shared.faults.lock().transient {
+            return Err(error(ErrorClass::Transient));
+        }
+        self.inner.rehearse(group).await
     }
 
     async fn recall(&self, group: &CommitGroup) -> Result<CommitReport, StoreError> {

@@ -1,5 +1,5 @@
 //! The pipeline against a simple oracle: random schedules of sources, slices, panics, commit failures, lost answers to COMMIT,
-//! rewinds, commands, quarantines, passivations, unreadable snapshots and ends without a drain, on the real database. After each: nothing acknowledged is lost, nothing is
+//! data that the database refuses, rewinds, commands, quarantines, passivations, unreadable snapshots and ends without a drain, on the real database. After each: nothing acknowledged is lost, nothing is
 //! counted twice, every reading is accounted for, and the state of every sensor is what its stored readings make of it.
 //!
 //! `SENSORHIVE_MODEL_SEEDS=from..to` runs other schedules.
@@ -7,9 +7,13 @@
 #![cfg(feature = "faults")]
 
 mod answers;
+mod bench;
 mod check;
 mod commands;
+mod drain;
 mod faulty;
+mod refused;
+mod unreadable;
 mod world;
 
 use std::io::Write;
@@ -33,6 +37,10 @@ struct Schedule {
     quarantine: bool,
     /// The service ends now and then and begins again.
     kill: bool,
+    /// The database refuses some readings and some snapshots for good.
+    refuse: bool,
+    /// No series is ever idle, so that nothing happens by itself.
+    calm: bool,
 }
 
 impl Schedule {
@@ -71,6 +79,8 @@ impl Schedule {
             passivate: seed % 3 == 1,
             quarantine: seed % 5 == 3,
             kill: seed % 5 >= 3,
+            refuse: seed % 4 == 3 || seed % 8 == 4,
+            calm: false,
         }
     }
 }
@@ -115,6 +125,10 @@ async fn run(schedule: Schedule) -> check::Outcome {
     };
     let shared = Shared::new(schedule.seed);
     let service = Service::start(schedule, settings, shared.clone()).await;
+    if schedule.refuse {
+        service.sql(refused::READINGS).await;
+        service.sql(refused::SNAPSHOTS).await;
+    }
     shared.set(schedule.faults);
 
     let (stop, stopped) = tokio::sync::watch::channel(false);
@@ -141,6 +155,7 @@ async fn run(schedule: Schedule) -> check::Outcome {
     let (sources, ()) = futures_util::future::join(work, operator).await;
 
     shared.set(Faults::NONE);
+    service.sql("DROP TRIGGER IF EXISTS refuse_snapshots").await;
     let outcome = check::check(&service.pipeline(), &sources, schedule.seed).await;
     let injected = &shared.injected;
     let outcome = check::Outcome {

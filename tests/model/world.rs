@@ -2,7 +2,7 @@
 //! restarts whatever there is, the service itself included.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -22,10 +22,12 @@ use sensorhive::clock::{Clock, SystemClock};
 use sensorhive::core::{DetectorSpec, SeriesConfig, WindowSpec};
 use sensorhive::decode::JsonMapping;
 use sensorhive::decode::range::TimeRange;
-use sensorhive::domain::{SeriesId, SourceName};
+use sensorhive::domain::{RejectReason, SeriesId, SourceName};
 use sensorhive::startup::pipeline::{Pipeline, PipelineSettings};
 use sensorhive::storage::sqlite::{SqliteSettings, SqliteStore};
 use sensorhive::storage::{InstanceId, Store};
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions, Connection, SqliteConnection};
 
 use super::Schedule;
 use super::faulty::{FaultyStore, Shared};
@@ -40,6 +42,8 @@ pub const SHARE: Share = Share {
 };
 /// Above this a value makes its sensor panic.
 pub const POISON: f64 = 1e6;
+/// The database may be told to refuse this value.
+pub const REFUSED: f64 = 777.0;
 /// Short, so that windows close while a schedule runs.
 pub const WINDOW: i64 = 100 * MILLIS;
 
@@ -52,11 +56,11 @@ impl Catalog for Fixed {
 }
 
 /// How every series is watched.
-pub fn config() -> SeriesConfig {
+fn config(calm: bool) -> SeriesConfig {
     SeriesConfig {
         windows: vec![WindowSpec::Tumbling { size: WINDOW }],
         lateness: 50 * MILLIS,
-        idle_after: 100 * MILLIS,
+        idle_after: if calm { 3_600_000 } else { 100 } * MILLIS,
         // Small, so that the transaction has something to judge.
         ring: 8,
         detectors: vec![
@@ -98,6 +102,7 @@ async fn start(store: Arc<dyn Store>, schedule: Schedule, shared: Arc<Shared>) -
             },
             held_readings: 16,
             load_readings: 64,
+            drain_bytes: 16 << 10,
             policy: Arc::new(policy),
         },
         retention: Retention {
@@ -109,7 +114,7 @@ async fn start(store: Arc<dyn Store>, schedule: Schedule, shared: Arc<Shared>) -
         },
         policy,
     };
-    let catalog = |_: Arc<Registry>| Arc::new(Fixed(Arc::new(config()))) as Arc<dyn Catalog>;
+    let catalog = |_: Arc<Registry>| Arc::new(Fixed(Arc::new(config(schedule.calm)))) as Arc<dyn Catalog>;
     let fault = Arc::new(move |fault: String| {
         eprintln!("the service cannot go on: {fault}");
         shared.injected.gave_up.fetch_add(1, Ordering::Relaxed);
@@ -160,8 +165,12 @@ impl Service {
         service
     }
 
+    pub async fn open(&self) -> SqliteStore {
+        SqliteStore::open(&self.settings).await.unwrap()
+    }
+
     async fn begin(&self) {
-        let store = SqliteStore::open(&self.settings).await.unwrap();
+        let store = self.open().await;
         let store = Arc::new(FaultyStore::new(store, self.shared.clone()));
         let pipeline = Arc::new(start(store, self.schedule, self.shared.clone()).await);
         *self.intakes.borrow_mut() = (0..SOURCES).map(|number| intake(&pipeline, number)).collect();
@@ -180,16 +189,43 @@ impl Service {
         self.intakes.borrow()[source as usize].clone()
     }
 
-    /// Ends without a drain. Nobody else may hold the pipeline.
-    pub async fn end(&self) {
+    /// Nobody else may hold the pipeline.
+    pub fn take(&self) -> Pipeline {
+        let rewinds = self.rewinds();
         let pipeline = self.pipeline.borrow_mut().take().expect("it has begun");
-        self.rewinds.set(self.rewinds());
-        let pipeline = Arc::into_inner(pipeline).expect("nobody else holds the pipeline");
-        pipeline.stop().await;
+        self.rewinds.set(rewinds);
+        Arc::into_inner(pipeline).expect("nobody else holds the pipeline")
+    }
+
+    /// Ends without a drain.
+    pub async fn end(&self) {
+        let pipeline = self.take();
+        assert!(pipeline.stop(Duration::from_secs(60)).await, "it ends");
+    }
+
+    /// Another program's connection to the database.
+    pub async fn connect(&self) -> SqliteConnection {
+        let options = SqliteConnectOptions::new().filename(&self.settings.path);
+        let patient = options.busy_timeout(Duration::from_secs(60));
+        patient.connect().await.unwrap()
+    }
+
+    /// Does something to the database behind the service's back.
+    pub async fn sql(&self, statement: &'static str) {
+        let mut connection = self.connect().await;
+        sqlx::raw_sql(statement).execute(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
     }
 
     async fn restart(&self) {
         self.end().await;
+        self.begin().await;
+    }
+
+    /// Ends, and begins again with a database to which something was done meanwhile.
+    pub async fn restart_after(&self, statement: &'static str) {
+        self.end().await;
+        self.sql(statement).await;
         self.begin().await;
     }
 
@@ -214,6 +250,8 @@ pub struct Source<'s> {
     start: i64,
     step: i64,
     pub told: Told,
+    /// What the database refused. It may be stored all the same: by an earlier attempt, whose answer was lost.
+    pub refused: BTreeSet<(u32, i64)>,
     pub received: u64,
     pub undelivered: u64,
 }
@@ -227,6 +265,7 @@ impl<'s> Source<'s> {
             start,
             step: 0,
             told: Told::new(),
+            refused: BTreeSet::new(),
             received: 0,
             undelivered: 0,
         }
@@ -256,19 +295,33 @@ impl<'s> Source<'s> {
             payload.push_str(r#",{"sensor_id":"s0","metric":"m","value":"broken"}"#);
         }
         payload.push(']');
-        loop {
+        let receipt = loop {
             let intake = self.intake();
             let batch = intake.decode(payload.as_bytes(), intake.now(), String::new());
             match intake.deliver(batch, payload.len(), Vec::new()).await.unwrap() {
-                Delivery::Stored(_) => break,
+                Delivery::Stored(receipt) => break receipt,
                 Delivery::Undelivered => self.undelivered += 1,
             }
             tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        };
         self.received += readings.len() as u64;
+        let refused = receipt.refused.iter();
+        let refused: BTreeSet<u32> = refused
+            .filter(|refused| refused.reason == RejectReason::Refused)
+            .map(|refused| refused.index)
+            .collect();
+        let refused: BTreeSet<(u32, i64)> = (0..)
+            .zip(&readings)
+            .filter(|(index, _)| refused.contains(index))
+            .map(|(_, (sensor, time, _))| (*sensor, *time))
+            .collect();
         for (sensor, time, value) in readings {
-            self.told.entry((sensor, time)).or_insert(value);
+            // What was judged against a reading that was refused then is gone with it.
+            if !refused.contains(&(sensor, time)) {
+                self.told.entry((sensor, time)).or_insert(value);
+            }
         }
+        self.refused.extend(refused);
     }
 
     pub fn intake(&self) -> Intake {
@@ -305,6 +358,7 @@ impl<'s> Source<'s> {
         let time = self.start + (slot * i64::from(SOURCES) + i64::from(self.number)) * MILLIS;
         let value = match self.rng.random_range(0..100) {
             0 => POISON * 2.0,
+            1 => REFUSED,
             n => f64::from(n) / 10.0,
         };
         (sensor, time, value)

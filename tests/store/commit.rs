@@ -162,6 +162,34 @@ pub async fn a_refused_group_leaves_nothing<F: Fixture>(fixture: F) {
     assert_eq!(stored(&store, 0).await, [(1, 1.0), (2, 2.0)]);
 }
 
+pub async fn a_rehearsal_says_what_a_commit_would_and_leaves_nothing<F: Fixture>(fixture: F) {
+    let store = opened(&fixture, 2).await;
+    let good = batch(2, rows(&[(0, 1, 1.0)]));
+    let mut bad = good.clone();
+    // The name is taken by sensor 0.
+    bad.sensors.push(SensorDefinition {
+        key: SensorKey(77),
+        id: SensorId::parse("sensor 0").unwrap(),
+        tags: Tags::new(),
+    });
+    let ledger = store.ledger_total().await.unwrap();
+    let error = store.rehearse(&group(vec![bad])).await.unwrap_err();
+    assert_eq!(error.class, ErrorClass::Refused, "{error}");
+    store.rehearse(&group(vec![good.clone()])).await.unwrap();
+    assert_eq!(stored(&store, 0).await, []);
+    assert_eq!(store.ledger_total().await.unwrap(), ledger);
+    assert_eq!(store.last_batch(&instance()).await.unwrap(), Some(BatchNumber(1)));
+    commit(&store, vec![good.clone()]).await;
+    assert_eq!(stored(&store, 0).await, [(1, 1.0)]);
+    let new = fixture.open().await;
+    new.claim_writer(&instance()).await.unwrap();
+    let error = store
+        .rehearse(&group(vec![batch(3, rows(&[]))]))
+        .await
+        .unwrap_err();
+    assert_eq!(error.class, ErrorClass::Fenced, "{error}");
+}
+
 pub async fn an_older_process_is_fenced<F: Fixture>(fixture: F) {
     let old = opened(&fixture, 2).await;
     commit(&old, vec![batch(2, rows(&[(0, 1, 1.0)]))]).await;

@@ -385,6 +385,30 @@ fn a_reported_crash_counts_against_the_budget_and_restarts_nothing() {
 }
 
 #[test]
+fn a_hopeless_actor_is_quarantined_at_once_and_may_be_revived() {
+    paused(async {
+        let view = View::default();
+        let (address, handle) = view.start(exact());
+        settle().await;
+        handle.quarantine(Crash::new("hopeless"));
+        settle().await;
+        assert_eq!(handle.phase(), Phase::Quarantined);
+        assert_eq!(
+            (handle.crashes(), handle.last_crash()),
+            (1, Some(Crash::new("hopeless")))
+        );
+        assert_eq!(view.count("quarantined"), 1);
+        assert_eq!(address.send(Ping).await, Ok(1), "it answers");
+        handle.quarantine(Crash::new("still"));
+        settle().await;
+        assert_eq!(view.count("quarantined"), 1);
+        handle.revive("operator", "mended");
+        settle().await;
+        assert_eq!((handle.phase(), view.count("resume")), (Phase::Running, 2));
+    });
+}
+
+#[test]
 fn a_reported_crash_past_the_budget_degrades_who_keeps_trying() {
     paused(async {
         let policy = Policy {

@@ -26,6 +26,8 @@ use sensorhive::storage::{InstanceId, SqliteSettings, SqliteStore, Store};
 use sensorhive::web::auth::Role;
 use sensorhive::web::{self, AppState, SourceEntry, TokenService, tokens};
 use serde_json::Value;
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions, Connection};
 
 pub const PROBLEM: &str = "application/problem+json";
 
@@ -38,7 +40,7 @@ pub struct App {
     pub viewer: String,
     pipeline: Pipeline,
     server: ServerHandle,
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 /// A source that has nothing to say.
@@ -128,14 +130,22 @@ impl App {
             viewer,
             pipeline,
             server: handle,
-            _directory: directory,
+            directory,
         }
+    }
+
+    /// Does something to the database behind the service's back.
+    pub async fn sql(&self, statement: &'static str) {
+        let options = SqliteConnectOptions::new().filename(self.directory.path().join("sensorhive.db"));
+        let mut connection = options.connect().await.unwrap();
+        sqlx::raw_sql(statement).execute(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
     }
 
     pub async fn stop(self) {
         self.server.stop(false).await;
         drop(self.state);
-        self.pipeline.stop().await;
+        assert!(self.pipeline.stop(Duration::from_secs(60)).await, "it ends");
     }
 
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
@@ -254,6 +264,7 @@ fn pipeline_settings() -> PipelineSettings {
             passivate_after: Duration::from_secs(600),
             held_readings: 1_000,
             load_readings: 10_000,
+            drain_bytes: 4 << 20,
             policy: Arc::new(policy),
         },
         retention: Retention {

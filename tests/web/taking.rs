@@ -155,3 +155,37 @@ async fn the_ledger_accounts_for_everything() {
     assert_eq!(summary["ledger"]["received"], 13);
     app.stop().await;
 }
+
+#[actix_web::test]
+async fn what_the_database_refuses_is_told_item_by_item() {
+    let app = App::spawn().await;
+    app.sql(
+        "CREATE TRIGGER refuse BEFORE INSERT ON readings WHEN new.value = 7 BEGIN SELECT raise(ABORT, 'no sevens'); END",
+    )
+    .await;
+    let item = |sensor: &str, value: u32| json!({"sensor_id": sensor, "metric": "m", "value": value, "timestamp": "2024-10-31T00:00:00Z"});
+    let some = json!([item("good", 1), item("bad", 7)]).to_string();
+    let some = app.post("/api/ingest", some).await;
+    assert_eq!(
+        (some.status, &some.body["stored"]),
+        (207, &json!(1)),
+        "{}",
+        some.text
+    );
+    let error = &some.body["errors"][0];
+    assert_eq!((&error["index"], &error["kind"]), (&json!(1), &json!("refused")));
+    assert_eq!(error["field"], "item");
+    assert!(error["reason"].as_str().unwrap().contains("no sevens"), "{error}");
+
+    let none = json!([item("bad", 7)]).to_string();
+    let none = app.post("/api/ingest", none).await;
+    assert_eq!(
+        (none.status, &none.body["errors"][0]["kind"]),
+        (422, &json!("refused")),
+        "{}",
+        none.text
+    );
+    let letters = app.admin_get("/api/admin/dead-letters").await;
+    assert_eq!(letters.body["data"][0]["reason"], "refused", "{}", letters.text);
+    app.stop().await;
+}

@@ -148,7 +148,10 @@ fn a_rewind_begins_an_epoch_in_every_queue() {
     let yard = Yard::new(2);
     yard.dispatch(&[(0, 0.0)]);
     assert!(yard.dispatcher.dispatch_work_in(1, 0, "before"));
-    assert_eq!(yard.dispatcher.rewind(Some(BatchNumber(4))), 2);
+    assert_eq!(
+        yard.dispatcher.rewind(Some(BatchNumber(4)), Condemned::default()),
+        2
+    );
     assert_eq!(yard.dispatcher.dispatched(), (2, 0));
     assert!(!yard.dispatcher.dispatch_work_in(1, 0, "too late"));
     assert!(yard.dispatcher.dispatch_work_in(2, 1, "after"));

@@ -126,7 +126,10 @@ impl Ingested {
         self.errors
             .extend(receipt.refused.iter().map(|refused| ItemRefusal {
                 index: item(refused.index),
-                field: "value".to_owned(),
+                field: match refused.reason {
+                    RejectReason::Refused => "item".to_owned(),
+                    _ => "value".to_owned(),
+                },
                 kind: refused.reason,
                 reason: refused.detail.clone(),
             }));

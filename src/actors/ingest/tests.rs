@@ -220,7 +220,7 @@ async fn a_batch_brings_the_definitions_that_are_not_stored_and_says_what_it_kno
         .map(|sensor| sensor.id.as_str())
         .collect();
     assert_eq!(
-        (sensors, arrived.batch.series.len(), arrived.received),
+        (sensors, arrived.batch.series.len(), arrived.ticket.received),
         (vec!["a"], 1, 3)
     );
     drop(arrived);

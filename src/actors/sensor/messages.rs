@@ -66,6 +66,8 @@ pub struct Relapse(pub Crash);
 #[rtype(result = "()")]
 pub struct Rewound {
     pub committed: Option<BatchNumber>,
+    /// Why the database refuses what this sensor made of that batch, where it does.
+    pub refused: Option<String>,
 }
 
 /// The full state, for people.
@@ -140,9 +142,12 @@ impl Handler<Relapse> for SensorActor {
 impl Handler<Rewound> for SensorActor {
     type Result = ();
 
-    fn handle(&mut self, Rewound { committed }: Rewound, _ctx: &mut Context<Self>) {
+    fn handle(&mut self, Rewound { committed, refused }: Rewound, _ctx: &mut Context<Self>) {
         let mut sensor = self.sensor.borrow_mut();
         sensor.took_message();
+        if let Some(words) = refused {
+            sensor.refused(words);
+        }
         sensor.rewound(committed);
     }
 }

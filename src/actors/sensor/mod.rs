@@ -31,7 +31,7 @@ use self::held::Held;
 use super::part::Part;
 use super::shard::env::{Card, Mode, ShardEnv, first_snapshot_at};
 use super::shard::messages::Wanted;
-use super::supervision::Handle;
+use super::supervision::{Crash, Handle};
 use crate::core::{self, SensorState, Verdict};
 use crate::domain::{
     BatchNumber, BatchTime, Flags, LedgerDelta, RejectReason, SensorId, SensorKey, Seq, Timestamp,
@@ -240,6 +240,12 @@ impl Sensor {
         }
     }
 
+    /// What it made of a batch cannot be stored. If that goes on, it is better off in quarantine, where it makes nothing.
+    fn refused(&mut self, words: String) {
+        self.note("refused", words.clone(), None, None);
+        self.handle.report_crash(Crash::new(words));
+    }
+
     fn rewound(&mut self, committed: Option<BatchNumber>) {
         self.seen = committed;
         self.reset_wanted |= self.reset_in > committed;
@@ -265,6 +271,12 @@ impl Sensor {
         if let Some(shard) = self.env.address.get() {
             shard.do_send(Wanted(self.key));
         }
+    }
+
+    /// Bytes of a state that no snapshot has yet, estimated.
+    pub fn unsaved(&self) -> Option<usize> {
+        let running = self.card.mode.get() == Mode::Running;
+        (running && self.changed).then(|| self.state.memory())
     }
 
     fn snapshot_due(&self, at: BatchTime) -> bool {

@@ -1,25 +1,33 @@
 //! Bringing sensors back from the store, many at once.
 //!
-//! A load begins when every batch that came out of the queue before has committed; what it read is put into the queue as the
-//! shard's own work. One load at a time: what asks meanwhile is in the next.
+//! A load begins when every batch that had come out of the queue when its sensors asked has committed; what it read is put into
+//! the queue as the shard's own work. So it sees all that its sensors have seen and do not hold, and need not wait for the commit of
+//! the load before it. One load at a time: what asks meanwhile is in the next. Of those that were read, [`AHEAD`] may wait for their
+//! commit, so that what is in memory is bounded.
 //!
-//! How it fails: a failed load is tried again for as long as it takes; the sensors' readings pass through meanwhile.
+//! How it fails: a failed load is tried again for as long as it takes; the sensors' readings pass through meanwhile. Where what is
+//! stored of a sensor cannot be read, it is found by halves and quarantined, and the others come back.
 
 use std::collections::VecDeque;
+use std::collections::hash_map::Entry;
 
 use actix::prelude::*;
-use rustc_hash::FxHashSet;
+use rustc_hash::FxHashMap;
 
 use super::env::Mode;
 use super::messages::Wanted;
 use super::{ShardSupervisor, ShardWork};
 use crate::actors::sensor::SensorWork;
 use crate::actors::storage::{progress, retry};
+use crate::actors::supervision::Crash;
 use crate::domain::SensorKey;
-use crate::storage::{Loaded, Store, StoreError};
+use crate::storage::{ErrorClass, Loaded, Store, StoreError};
 
 /// Sensors brought back in one load.
 const LOAD_SENSORS: usize = 2_048;
+
+/// Loads that have come out of the queue and have not committed, while the next one is read.
+const AHEAD: usize = 2;
 
 /// Stored readings that a state is rebuilt from when its snapshot cannot be read.
 const REBUILD_READINGS: usize = 10_000;
@@ -27,31 +35,70 @@ const REBUILD_READINGS: usize = 10_000;
 #[derive(Default)]
 pub(super) struct CatchUp {
     queue: VecDeque<SensorKey>,
-    queued: FxHashSet<SensorKey>,
+    /// Who is in the queue, and how many ordinals had come out of the shard's queue when it asked last.
+    asked: FxHashMap<SensorKey, u64>,
+    /// Sensors with one among them that cannot be read, to be loaded by themselves.
+    suspects: Vec<Asked>,
+    /// How many ordinals had come out with each of the last loads.
+    performed: VecDeque<u64>,
     loading: bool,
     /// A pump is on its way.
     scheduled: bool,
     failures: u32,
 }
 
+/// Sensors to be loaded together when every ordinal below `seen` has committed.
+struct Asked {
+    sensors: Vec<SensorKey>,
+    seen: u64,
+}
+
 impl CatchUp {
-    pub(super) fn want(&mut self, sensor: SensorKey) {
-        if self.queued.insert(sensor) {
-            self.queue.push_back(sensor);
+    /// A sensor asks when `seen` ordinals have come out of the shard's queue.
+    fn want(&mut self, sensor: SensorKey, seen: u64) {
+        match self.asked.entry(sensor) {
+            Entry::Vacant(new) => {
+                new.insert(seen);
+                self.queue.push_back(sensor);
+            }
+            Entry::Occupied(mut again) => {
+                let seen = seen.max(*again.get());
+                again.insert(seen);
+            }
         }
+    }
+
+    /// A load has come out of the queue, the last of `seen` ordinals.
+    pub(super) fn performed(&mut self, seen: u64) {
+        self.performed.push_back(seen);
+        if self.performed.len() > AHEAD {
+            self.performed.pop_front();
+        }
+    }
+
+    /// Ordinals begin anew, and all that was dispatched before is committed or lost.
+    pub(super) fn rewind(&mut self) {
+        self.performed.clear();
+        self.asked.values_mut().for_each(|seen| *seen = 0);
+        self.suspects.iter_mut().for_each(|asked| asked.seen = 0);
     }
 
     pub(super) fn wanted(&self) -> usize {
-        self.queue.len()
+        let suspects: usize = self.suspects.iter().map(|asked| asked.sensors.len()).sum();
+        self.queue.len() + suspects
     }
 
-    fn take(&mut self, many: usize) -> Vec<SensorKey> {
-        let many = many.min(self.queue.len());
-        let taken: Vec<SensorKey> = self.queue.drain(..many).collect();
-        for sensor in &taken {
-            self.queued.remove(sensor);
+    fn take(&mut self, many: usize) -> Asked {
+        if let Some(suspects) = self.suspects.pop() {
+            return suspects;
         }
-        taken
+        let many = many.min(self.queue.len());
+        let sensors: Vec<SensorKey> = self.queue.drain(..many).collect();
+        let seen = sensors.iter().filter_map(|sensor| self.asked.remove(sensor));
+        Asked {
+            seen: seen.max().unwrap_or(0),
+            sensors,
+        }
     }
 }
 
@@ -61,39 +108,42 @@ impl ShardSupervisor {
         if self.catch_up.loading {
             return;
         }
-        let taken = self.catch_up.take(LOAD_SENSORS).into_iter();
+        let Asked { sensors, seen } = self.catch_up.take(LOAD_SENSORS);
         let (mut rebuild, plain): (Vec<SensorKey>, Vec<SensorKey>) =
-            taken.partition(|key| self.must_rebuild(*key));
+            sensors.into_iter().partition(|key| self.must_rebuild(*key));
         let parts = self.env.parts.clone();
         let at_once = (parts.settings.load_readings / REBUILD_READINGS).max(1);
         for later in rebuild.drain(at_once.min(rebuild.len())..) {
-            self.catch_up.want(later);
+            self.catch_up.want(later, seen);
         }
         let sensors = [plain.as_slice(), &rebuild].concat();
         if sensors.is_empty() {
             return;
         }
         self.catch_up.loading = true;
-        let (epoch, seen) = (self.epoch, self.seen);
+        let epoch = self.epoch;
+        let behind = match self.catch_up.performed.front() {
+            Some(first) if self.catch_up.performed.len() == AHEAD => *first,
+            _ => 0,
+        };
         let pause = (self.catch_up.failures > 0).then(|| retry::pause(self.catch_up.failures - 1));
         let load = async move {
             if let Some(pause) = pause {
                 tokio::time::sleep(pause).await;
             }
-            if !progress::committed(parts.progress, epoch, seen).await {
+            if !progress::committed(parts.progress, epoch, seen.max(behind)).await {
                 return Ok(None);
             }
-            load(
-                parts.store.as_ref(),
-                &plain,
-                &rebuild,
-                parts.settings.load_readings,
-            )
-            .await
-            .map(Some)
+            let store = parts.store.as_ref();
+            match load(store, &plain, &rebuild, parts.settings.load_readings).await {
+                Ok(loaded) => Ok(Some(loaded)),
+                Err(error) if is_lasting(&error) && answers(store).await => Err(Failed::Unreadable(error)),
+                Err(error) => Err(Failed::Load(error)),
+            }
         };
         ctx.spawn(load.into_actor(self).map(move |loaded, shard, ctx| {
             shard.catch_up.loading = false;
+            let seen = if shard.epoch == epoch { seen } else { 0 };
             let parts = &shard.env.parts;
             let restored = match loaded {
                 Ok(Some(loaded)) => {
@@ -102,20 +152,39 @@ impl ShardSupervisor {
                     parts.dispatcher.dispatch_work_in(epoch, parts.shard, ShardWork::Restore(loaded))
                 }
                 Ok(None) => false,
-                Err(error) => {
+                Err(Failed::Unreadable(error)) => {
+                    shard.narrow_down(sensors, seen, &error);
+                    return shard.pump(ctx);
+                }
+                Err(Failed::Load(error)) => {
                     tracing::warn!(%error, sensors = sensors.len(), "sensors could not be loaded, trying again");
                     shard.catch_up.failures += 1;
                     false
                 }
             };
             if !restored {
-                sensors.into_iter().for_each(|sensor| shard.catch_up.want(sensor));
+                sensors.into_iter().for_each(|sensor| shard.catch_up.want(sensor, seen));
             }
             // At the next sweep, if the shard has not come to the new epoch yet.
             if restored || shard.epoch != epoch || shard.catch_up.failures > 0 {
                 shard.pump(ctx);
             }
         }));
+    }
+
+    /// What is stored of one of `sensors` cannot be read.
+    fn narrow_down(&mut self, mut sensors: Vec<SensorKey>, seen: u64, error: &StoreError) {
+        if sensors.len() > 1 {
+            let half = sensors.split_off(sensors.len() / 2);
+            let halves = [sensors, half].map(|sensors| Asked { sensors, seen });
+            return self.catch_up.suspects.extend(halves);
+        }
+        if let Some(slot) = sensors.first().and_then(|one| self.slots.get(one))
+            && slot.card.mode.get() == Mode::CatchingUp
+        {
+            let why = format!("what is stored of it cannot be read: {error}");
+            slot.handle.quarantine(Crash::new(why));
+        }
     }
 
     fn must_rebuild(&self, key: SensorKey) -> bool {
@@ -172,7 +241,7 @@ impl Handler<Wanted> for ShardSupervisor {
     type Result = ();
 
     fn handle(&mut self, Wanted(sensor): Wanted, ctx: &mut Context<Self>) {
-        self.catch_up.want(sensor);
+        self.catch_up.want(sensor, self.seen);
         // What is wanted at the same moment is loaded together.
         if !self.catch_up.loading && !std::mem::replace(&mut self.catch_up.scheduled, true) {
             ctx.spawn(
@@ -198,6 +267,22 @@ async fn read_start(store: &dyn Store) -> Result<Start, StoreError> {
     })
 }
 
+/// Why nothing was loaded.
+enum Failed {
+    Load(StoreError),
+    /// It would be the same the next time.
+    Unreadable(StoreError),
+}
+
+fn is_lasting(error: &StoreError) -> bool {
+    matches!(error.class, ErrorClass::Unusable | ErrorClass::Refused)
+}
+
+/// Whether it is not the database itself that cannot be read.
+async fn answers(store: &dyn Store) -> bool {
+    store.load_sensors(&[], 0).await.is_ok()
+}
+
 async fn load(
     store: &dyn Store,
     plain: &[SensorKey],
@@ -207,8 +292,56 @@ async fn load(
     // The first read says what all of them have seen, even if nothing is asked of it.
     let mut loaded = store.load_sensors(plain, readings).await?;
     for key in rebuild {
-        let recent = store.load_recent(*key, REBUILD_READINGS).await?;
+        let mut recent = store.load_recent(*key, REBUILD_READINGS).await?;
+        for sensor in &mut recent.sensors {
+            // What has committed since is held for it.
+            sensor
+                .tail
+                .retain(|reading| Some(reading.seq.batch()) <= loaded.as_of);
+        }
         loaded.sensors.extend(recent.sensors);
     }
     Ok(loaded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(numbers: std::ops::Range<u32>) -> Vec<SensorKey> {
+        numbers.map(SensorKey).collect()
+    }
+
+    #[test]
+    fn a_load_waits_for_what_its_own_sensors_have_seen() {
+        let mut catch_up = CatchUp::default();
+        for (sensor, seen) in [(1, 0), (2, 0), (3, 7), (1, 4)] {
+            catch_up.want(SensorKey(sensor), seen);
+        }
+        let first = catch_up.take(2);
+        assert_eq!((first.sensors, first.seen), (keys(1..3), 4), "it asked again");
+        // It is under way, and asks anew.
+        catch_up.want(SensorKey(1), 9);
+        let second = catch_up.take(2);
+        assert_eq!(
+            (second.sensors, second.seen),
+            (vec![SensorKey(3), SensorKey(1)], 9)
+        );
+        assert_eq!((catch_up.take(2).sensors, catch_up.wanted()), (Vec::new(), 0));
+    }
+
+    #[test]
+    fn after_a_rewind_there_is_nothing_to_wait_for() {
+        let mut catch_up = CatchUp::default();
+        catch_up.want(SensorKey(1), 5);
+        catch_up.suspects.push(Asked {
+            sensors: keys(2..4),
+            seen: 6,
+        });
+        catch_up.performed(5);
+        catch_up.rewind();
+        assert_eq!(catch_up.take(9).seen, 0);
+        assert_eq!(catch_up.take(9).seen, 0);
+        assert!(catch_up.performed.is_empty());
+    }
 }

@@ -43,6 +43,8 @@ pub struct ShardSettings {
     pub held_readings: usize,
     /// Stored readings that are loaded at once.
     pub load_readings: usize,
+    /// Bytes of state whose snapshots one batch of a drain takes.
+    pub drain_bytes: usize,
     pub policy: Arc<Policy>,
 }
 

@@ -75,7 +75,7 @@ pub struct CommandSensor {
     pub why: String,
 }
 
-/// The modes of the sensors in memory.
+/// The modes of the sensors in memory, and of those not in memory that are asked for and have crashed or were restarted.
 #[derive(Message)]
 #[rtype(result = "Vec<SensorStatus>")]
 pub struct ListSensors {
@@ -90,9 +90,15 @@ pub struct SensorStatus {
     pub sensor: SensorKey,
     pub mode: Mode,
     pub mailbox: u32,
+    /// Since the process began.
     pub restarts: u32,
     pub crashes: u32,
 }
+
+/// Sends off a batch with snapshots of sensors that changed; answers whether there are more. For the drain.
+#[derive(Message)]
+#[rtype(result = "bool")]
+pub struct SnapshotSome;
 
 /// How many sensors are in each mode.
 #[derive(Message)]

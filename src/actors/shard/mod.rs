@@ -12,6 +12,7 @@
 
 mod catch_up;
 mod commands;
+mod drain;
 pub mod env;
 pub mod messages;
 mod sweep;
@@ -48,8 +49,8 @@ pub enum ShardWork {
     Restore(Loaded),
     /// Those of these sensors that are still idle leave memory.
     Passivate(Vec<SensorKey>),
-    /// Every running sensor takes a snapshot.
-    SnapshotAll,
+    /// Those of these sensors that run take a snapshot.
+    Snapshot(Vec<SensorKey>),
     One(SensorKey, SensorWork),
 }
 
@@ -59,7 +60,11 @@ pub struct ShardSupervisor {
     /// Sensors that the slice in hand has readings for.
     touched: Vec<SensorKey>,
     paused: FxHashSet<SensorKey>,
+    /// What happened to sensors that have left memory; most have nothing to tell.
+    past: FxHashMap<SensorKey, Past>,
     catch_up: CatchUp,
+    /// In a drain: whose snapshots are still to be taken.
+    to_snapshot: Option<Vec<SensorKey>>,
     epoch: u64,
     /// Every ordinal of the epoch below it has come out of the queue, as far as it concerns this shard.
     seen: u64,
@@ -67,6 +72,13 @@ pub struct ShardSupervisor {
     /// Sensors were lost with a crash.
     restarted: bool,
     look_round_at: tokio::time::Instant,
+}
+
+/// How often a sensor was restarted and how often it crashed since the process began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Past {
+    restarts: u32,
+    crashes: u32,
 }
 
 /// A sensor in memory.
@@ -86,7 +98,9 @@ impl ShardSupervisor {
             slots: FxHashMap::default(),
             touched: Vec::new(),
             paused: FxHashSet::default(),
+            past: FxHashMap::default(),
             catch_up: CatchUp::default(),
+            to_snapshot: None,
             epoch: 1,
             seen: 0,
             ever_started: false,
@@ -159,6 +173,7 @@ impl ShardSupervisor {
                 }
             }
             ShardWork::Restore(loaded) => {
+                self.catch_up.performed(self.seen);
                 let as_of = loaded.as_of;
                 for stored in loaded.sensors {
                     self.act(
@@ -176,11 +191,13 @@ impl ShardSupervisor {
                     .collect::<Vec<_>>()
                 {
                     self.act(key, number, &collector, SensorWork::Passivate);
-                    self.slots.remove(&key);
+                    if let Some(slot) = self.slots.remove(&key) {
+                        self.remember(key, slot.past());
+                    }
                 }
             }
-            ShardWork::SnapshotAll => {
-                for key in self.slots.keys().copied().collect::<Vec<_>>() {
+            ShardWork::Snapshot(sensors) => {
+                for key in sensors {
                     self.act(key, number, &collector, SensorWork::Snapshot);
                 }
             }
@@ -215,6 +232,7 @@ impl ShardSupervisor {
         let ended = |slot: &Slot| slot.card.ended.get();
         let old = self.slots.get(&key);
         if old.is_none_or(ended) {
+            let past = old.map_or_else(|| self.past.get(&key).copied().unwrap_or_default(), Slot::past);
             let mode = match old {
                 // It could not even answer in quarantine; a new one waits for an admin.
                 Some(_) => Mode::Paused,
@@ -222,29 +240,47 @@ impl ShardSupervisor {
                 None => mode,
             };
             let slot = Slot::start(&self.env, key, mode, at)?;
+            slot.handle.carry_over(past.restarts, past.crashes);
+            self.past.remove(&key);
             self.slots.insert(key, slot);
         }
         self.slots.get_mut(&key)
     }
 
+    /// A sensor leaves memory.
+    fn remember(&mut self, key: SensorKey, past: Past) {
+        if past != Past::default() {
+            self.past.insert(key, past);
+        }
+    }
+
     #[expect(clippy::disallowed_methods, reason = "one message a sensor and rewind")]
-    fn rewind(&mut self, rewind: Rewind) {
+    fn rewind(&mut self, rewind: &Rewind) {
         self.epoch = rewind.epoch;
         self.seen = 0;
+        self.catch_up.rewind();
         self.env.last.set(rewind.committed);
-        let touched = |slot: &&Slot| {
+        let touched = |(_, slot): &(&SensorKey, &Slot)| {
             Some(slot.card.last_batch.get()) > rewind.committed || slot.card.mode.get() != Mode::Running
         };
-        for slot in self.slots.values().filter(touched) {
+        for (key, slot) in self.slots.iter().filter(touched) {
             slot.card.count_message();
             slot.address.do_send(Rewound {
                 committed: rewind.committed,
+                refused: rewind.condemned.get(key).cloned(),
             });
         }
     }
 }
 
 impl Slot {
+    fn past(&self) -> Past {
+        Past {
+            restarts: self.handle.restarts(),
+            crashes: self.handle.crashes(),
+        }
+    }
+
     fn start(env: &Rc<ShardEnv>, key: SensorKey, mode: Mode, at: BatchTime) -> Option<Self> {
         let info = env.parts.dispatcher.registry().sensor_id(key)?;
         let path = ActorPath::new(format!("sensor/{info}"));
@@ -294,9 +330,12 @@ impl Actor for ShardSupervisor {
 impl Supervised for ShardSupervisor {
     fn restarting(&mut self, _ctx: &mut Context<Self>) {
         self.restarted = true;
-        self.slots.clear();
+        for (key, slot) in std::mem::take(&mut self.slots) {
+            self.remember(key, slot.past());
+        }
         self.touched.clear();
         self.catch_up = CatchUp::default();
+        self.to_snapshot = None;
         self.env.timers.borrow_mut().clear();
     }
 }
@@ -339,6 +378,6 @@ impl Handler<Rewind> for ShardSupervisor {
     type Result = ();
 
     fn handle(&mut self, rewind: Rewind, _ctx: &mut Context<Self>) {
-        self.rewind(rewind);
+        self.rewind(&rewind);
     }
 }

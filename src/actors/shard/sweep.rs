@@ -121,13 +121,16 @@ impl Handler<ListSensors> for ShardSupervisor {
 
     fn handle(&mut self, asked: ListSensors, _ctx: &mut Context<Self>) -> Vec<SensorStatus> {
         let status = |key: &SensorKey| {
-            let slot = self.slots.get(key)?;
+            let (mode, mailbox, past) = match self.slots.get(key) {
+                Some(slot) => (slot.card.mode.get(), slot.card.queued.get(), slot.past()),
+                None => (Mode::Passive, 0, *self.past.get(key)?),
+            };
             Some(SensorStatus {
                 sensor: *key,
-                mode: slot.card.mode.get(),
-                mailbox: slot.card.queued.get(),
-                restarts: slot.handle.restarts(),
-                crashes: slot.handle.crashes(),
+                mode,
+                mailbox,
+                restarts: past.restarts,
+                crashes: past.crashes,
             })
         };
         if asked.sensors.is_empty() {

@@ -1,12 +1,14 @@
 //! Trains on their way into transactions: in order, and as many at once as have arrived.
 //!
 //! Invariants: trains leave in the order of their ordinals and none is left out; a group holds at least one train and stops
-//! growing at [`GROUP_READINGS`]. Trains of another epoch are dropped, which undelivers them.
+//! growing at [`GROUP_READINGS`]. Those of a group that was refused leave again one by one. Trains of another epoch are dropped,
+//! which undelivers them.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use super::super::batch::Arrived;
+use super::super::batch::{Arrived, Ticket};
+use crate::storage::CompleteBatch;
 
 /// A group takes no further train once it holds this many readings.
 const GROUP_READINGS: usize = 100_000;
@@ -16,6 +18,8 @@ const GROUP_READINGS: usize = 100_000;
 pub struct Siding {
     epoch: u64,
     next: u64,
+    /// Trains before this one leave alone.
+    alone_until: u64,
     waiting: BTreeMap<u64, Arrived>,
 }
 
@@ -24,6 +28,7 @@ impl Siding {
         Self {
             epoch,
             next: 0,
+            alone_until: 0,
             waiting: BTreeMap::new(),
         }
     }
@@ -58,8 +63,26 @@ impl Siding {
                 .sum::<usize>();
             group.push(train);
             self.next += 1;
+            if self.next <= self.alone_until {
+                break;
+            }
         }
         group
+    }
+
+    /// Takes the trains back that left last: they leave again, one at a time.
+    pub fn put_back(&mut self, batches: Vec<CompleteBatch>, tickets: Vec<Ticket>) {
+        self.alone_until = self.next;
+        self.next -= batches.len() as u64;
+        for (ordinal, (batch, ticket)) in (self.next..).zip(batches.into_iter().zip(tickets)) {
+            let train = Arrived {
+                epoch: self.epoch,
+                ordinal,
+                batch,
+                ticket,
+            };
+            self.waiting.insert(ordinal, train);
+        }
     }
 
     /// Drops what waits here and begins anew.
@@ -80,12 +103,12 @@ impl Siding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::actors::batch::{Acknowledgement, Delivery, Ticket};
+    use crate::actors::batch::{Acknowledgement, Delivery};
     use crate::domain::{
         ActiveTime, BatchNumber, BatchTime, Flags, LedgerDelta, Reading, SensorKey, SeriesId, SourceName,
         Timestamp,
     };
-    use crate::storage::{CompleteBatch, Row, SliceOutcome};
+    use crate::storage::{Row, SliceOutcome};
 
     fn train(epoch: u64, ordinal: u64, rows: usize, acknowledgement: Acknowledgement) -> Arrived {
         let reading = Reading {
@@ -122,11 +145,11 @@ mod tests {
                     ..Default::default()
                 }],
             },
-            received: 0,
             ticket: Ticket {
                 acknowledgement,
                 permit: None,
                 departed: Instant::now(),
+                received: 0,
             },
         }
     }
@@ -157,6 +180,25 @@ mod tests {
         }
         assert_eq!(leave(&mut siding), [0, 1]);
         assert_eq!(leave(&mut siding), [2]);
+    }
+
+    #[test]
+    fn what_is_put_back_leaves_one_by_one_and_what_follows_does_not() {
+        let mut siding = Siding::new(1);
+        for ordinal in 0..3 {
+            siding.park(train(1, ordinal, 1, Acknowledgement::nobody()));
+        }
+        let left = siding.depart();
+        for ordinal in 3..5 {
+            siding.park(train(1, ordinal, 1, Acknowledgement::nobody()));
+        }
+        let (batches, tickets) = left.into_iter().map(|train| (train.batch, train.ticket)).unzip();
+        siding.put_back(batches, tickets);
+        assert_eq!((siding.left(), siding.waiting()), (0, 5));
+        assert_eq!(leave(&mut siding), [0]);
+        assert_eq!(leave(&mut siding), [1]);
+        assert_eq!(leave(&mut siding), [2]);
+        assert_eq!(leave(&mut siding), [3, 4]);
     }
 
     #[test]

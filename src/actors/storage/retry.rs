@@ -2,7 +2,7 @@
 //!
 //! Invariant: a group is sent again only when it is known not to be committed. After a lost answer the database is asked first.
 //!
-//! How it fails: [`GiveUp`] says that this group will not be committed as it is; the pipeline rewinds.
+//! How it fails: [`GiveUp`] says that this group will not be committed as it is.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,7 +34,7 @@ pub async fn commit(
     group: Arc<CommitGroup>,
     metrics: Arc<Metrics>,
 ) -> Result<CommitReport, GiveUp> {
-    let mut attempt = 0;
+    let mut patience = Patience::new(&metrics);
     let mut unknown = false;
     let ours = group.batches.last().map(|batch| batch.number);
     loop {
@@ -65,19 +65,55 @@ pub async fn commit(
                 Err(error) => error,
             }
         };
-        metrics.store_error(error.class);
+        unknown |= error.class == ErrorClass::Unknown;
+        patience.after(error).await?;
+    }
+}
+
+/// Whether the database would take `group`; with its words where it refuses. Nothing is committed.
+pub async fn rehearse(
+    store: &dyn Store,
+    group: &CommitGroup,
+    metrics: &Metrics,
+) -> Result<Result<(), StoreError>, GiveUp> {
+    let mut patience = Patience::new(metrics);
+    loop {
+        let Err(error) = store.rehearse(group).await else {
+            return Ok(Ok(()));
+        };
+        match patience.after(error).await {
+            Err(GiveUp::Refused(error)) => return Ok(Err(error)),
+            other => other?,
+        }
+    }
+}
+
+/// What waits between attempts.
+struct Patience<'m> {
+    metrics: &'m Metrics,
+    attempt: u32,
+}
+
+impl<'m> Patience<'m> {
+    fn new(metrics: &'m Metrics) -> Self {
+        Self { metrics, attempt: 0 }
+    }
+
+    /// Returns when it is time for the next attempt, if another one is of use.
+    async fn after(&mut self, error: StoreError) -> Result<(), GiveUp> {
+        self.metrics.store_error(error.class);
         match error.class {
             ErrorClass::Fenced => return Err(GiveUp::Fenced(error)),
             ErrorClass::Refused => return Err(GiveUp::Refused(error)),
-            ErrorClass::Unknown => unknown = true,
-            ErrorClass::Transient | ErrorClass::TooNew | ErrorClass::Unusable => {}
+            ErrorClass::Unknown | ErrorClass::Transient | ErrorClass::TooNew | ErrorClass::Unusable => {}
         }
-        let wait = pause(attempt);
+        let (attempt, wait) = (self.attempt, pause(self.attempt));
         if attempt.is_power_of_two() || attempt == 0 {
             tracing::warn!(%error, class = error.class.as_str(), attempt, ?wait, "the store failed, trying again");
         }
-        metrics.set_store_failing(Some(error.to_string()));
-        attempt += 1;
+        self.metrics.set_store_failing(Some(error.to_string()));
+        self.attempt += 1;
         tokio::time::sleep(wait).await;
+        Ok(())
     }
 }

@@ -5,7 +5,9 @@
 //!   transaction ran is the next. There is no linger.
 //! - A batch is acknowledged only after its transaction has committed. Whatever goes wrong before drops it, which
 //!   undelivers it.
-//! - What cannot be committed for good (a broken train, a refused group, a crash of this actor) rewinds the pipeline. A rewind
+//! - A group that the database refuses is committed batch by batch, and a batch that is refused alone without what is at fault:
+//!   see [`condemn`].
+//! - What cannot be committed for good (a broken train, a condemned part, a crash of this actor) rewinds the pipeline. A rewind
 //!   claims the writer's row anew before anything is committed or read, so that a commit left over from before is
 //!   behind us, whatever became of it.
 //!
@@ -18,17 +20,18 @@ use std::time::{Duration, Instant};
 use actix::prelude::*;
 use tokio::sync::watch;
 
+use super::condemn::{self, Committed};
 use super::group::Siding;
 use super::progress::Progress;
 use super::retry::{self, GiveUp};
 use crate::actors::Rails;
 use crate::actors::batch::{Arrival, Receipt, Terminus, Ticket};
-use crate::actors::dispatcher::NUMBER_BLOCK;
+use crate::actors::dispatcher::{Condemned, NUMBER_BLOCK};
 use crate::actors::statistics::Statistics;
 use crate::actors::supervision::Supervise;
-use crate::domain::{BatchNumber, LedgerDelta};
+use crate::domain::{BatchNumber, LedgerDelta, SensorId};
 use crate::metrics::Metrics;
-use crate::storage::{BatchReport, CommitGroup, CommitReport, InstanceId, Store};
+use crate::storage::{BatchReport, CommitGroup, InstanceId, Store};
 
 /// A batch that has waited longer than this for its commit holds the active clock.
 const HELD_AFTER: Duration = Duration::from_secs(1);
@@ -57,7 +60,7 @@ pub struct StorageWriter {
     /// The claim under way. There is never a second one: it would fence what the first has begun.
     claim: Option<SpawnHandle>,
     last: Option<BatchNumber>,
-    /// Groups refused since the last commit.
+    /// Batches given up since the last commit.
     refusals: u32,
     ever_started: bool,
 }
@@ -102,15 +105,25 @@ impl StorageWriter {
             batches,
         });
         let began = Instant::now();
-        let commit = retry::commit(
+        let commit = condemn::commit(
             self.parts.store.clone(),
             group.clone(),
+            self.parts.dispatcher.registry().clone(),
             self.parts.metrics.clone(),
         );
         let commit = ctx.spawn(commit.into_actor(self).map(move |result, writer, ctx| {
             writer.busy = None;
             match result {
-                Ok(report) => writer.committed(epoch, tickets, &group, &report, began.elapsed()),
+                Ok(committed) => {
+                    if !committed.condemned.is_empty() {
+                        writer.condemned(&committed, ctx);
+                    }
+                    writer.committed(epoch, tickets, &committed, began.elapsed());
+                }
+                Err(GiveUp::Refused(error)) if tickets.len() > 1 && epoch == writer.siding.epoch() => {
+                    tracing::warn!(%error, batches = tickets.len(), "the store refused a group, its batches go one by one");
+                    writer.siding.put_back(Arc::unwrap_or_clone(group).batches, tickets);
+                }
                 Err(error) => {
                     drop(tickets);
                     writer.gave_up(error, ctx);
@@ -125,8 +138,7 @@ impl StorageWriter {
         &mut self,
         epoch: u64,
         tickets: Vec<Ticket>,
-        group: &CommitGroup,
-        report: &CommitReport,
+        Committed { group, report, .. }: &Committed,
         took: Duration,
     ) {
         let parts = &self.parts;
@@ -166,6 +178,20 @@ impl StorageWriter {
         }
     }
 
+    /// A batch was committed without what some sensors made of it: they have to forget it, and so has everybody whose readings
+    /// came after. The batch is acknowledged after the rewind, so that what its source sends next belongs to the new epoch.
+    fn condemned(&mut self, Committed { group, condemned, .. }: &Committed, ctx: &mut Context<Self>) {
+        let batch = group.batches.last().map(|batch| batch.number.0);
+        for (sensor, words) in condemned {
+            let id = self.parts.dispatcher.registry().sensor_id(*sensor);
+            let sensor = id.as_ref().map(SensorId::as_str);
+            tracing::error!(sensor, batch, words, "the store refused a part of a batch");
+        }
+        self.parts.metrics.condemned(condemned.len());
+        self.refusals = 0;
+        self.rewind_to(self.last, condemned.clone(), ctx);
+    }
+
     fn gave_up(&mut self, error: GiveUp, ctx: &mut Context<Self>) {
         self.parts.metrics.undelivered();
         match error {
@@ -176,7 +202,7 @@ impl StorageWriter {
                 (self.parts.fault)(error.to_string());
             }
             GiveUp::Refused(_) => {
-                tracing::error!(%error, "the store refused a group, the pipeline rewinds");
+                tracing::error!(%error, "the store refused a batch as a whole, the pipeline rewinds");
                 self.parts.metrics.set_store_failing(Some(error.to_string()));
                 self.refusals = self.refusals.saturating_add(1);
                 self.rewind(ctx);
@@ -184,8 +210,13 @@ impl StorageWriter {
         }
     }
 
-    /// Begins a new epoch and claims the row anew before anything of it is committed.
     fn rewind(&mut self, ctx: &mut Context<Self>) {
+        self.rewind_to(self.last, Condemned::default(), ctx);
+    }
+
+    /// Begins a new epoch and claims the row anew before anything of it is committed. What the sensors saw up to `committed` is
+    /// stored as they saw it.
+    fn rewind_to(&mut self, committed: Option<BatchNumber>, condemned: Condemned, ctx: &mut Context<Self>) {
         if self.siding.epoch() == u64::MAX {
             return;
         }
@@ -198,7 +229,7 @@ impl StorageWriter {
         if let Some(claim) = self.claim.take() {
             ctx.cancel_future(claim);
         }
-        let epoch = self.parts.dispatcher.rewind(self.last);
+        let epoch = self.parts.dispatcher.rewind(committed, condemned);
         self.siding.rewind(epoch);
         tracing::warn!(epoch, "the pipeline rewinds to what is stored");
         let (store, instance) = (self.parts.store.clone(), self.parts.instance.clone());
@@ -309,9 +340,9 @@ impl Handler<Arrival> for StorageWriter {
     fn handle(&mut self, arrival: Arrival, ctx: &mut Context<Self>) {
         match arrival {
             Arrival::Complete(train) => {
-                if train.accounted() != train.received {
+                if train.accounted() != train.ticket.received {
                     tracing::error!(
-                        received = train.received,
+                        received = train.ticket.received,
                         accounted = train.accounted(),
                         batch = train.batch.number.0,
                         "a batch does not account for all it received"

@@ -94,6 +94,7 @@ pub(super) enum Command {
     Restart { by: String, why: String },
     Revive { by: String, why: String },
     Report(Crash),
+    Quarantine(Crash),
     Stop,
 }
 
@@ -123,6 +124,17 @@ impl Handle {
     /// The actor contained a panic by itself. It is not restarted, but the crash counts against its budget.
     pub fn report_crash(&self, crash: Crash) {
         self.command(Command::Report(crash));
+    }
+
+    /// The actor cannot work, and trying again would be of no use: as a reported crash that spends the whole budget.
+    pub fn quarantine(&self, crash: Crash) {
+        self.command(Command::Quarantine(crash));
+    }
+
+    /// Adds what happened to the actor in a life before this one.
+    pub fn carry_over(&self, restarts: u32, crashes: u32) {
+        self.restarts.fetch_add(restarts, Ordering::Relaxed);
+        self.crashes.fetch_add(crashes, Ordering::Relaxed);
     }
 
     pub fn path(&self) -> &ActorPath {

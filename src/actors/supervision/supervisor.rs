@@ -106,7 +106,8 @@ impl<A: Supervise> Supervisor<A> {
                 self.resume_context()
             }
             Command::Revive { .. } => Flow::Continue(()),
-            Command::Report(crash) => self.contained(crash),
+            Command::Report(crash) => self.contained(crash, false),
+            Command::Quarantine(crash) => self.contained(crash, true),
         }
     }
 
@@ -171,12 +172,13 @@ impl<A: Supervise> Supervisor<A> {
         self.restart_context()
     }
 
-    /// The actor panicked inside and went on.
-    fn contained(&mut self, crash: Crash) -> Flow {
+    /// The actor panicked inside and went on; a `hopeless` one should not.
+    fn contained(&mut self, crash: Crash, hopeless: bool) -> Flow {
         self.handle.note_crash(&crash);
         self.handle.emit(EventKind::Contained { crash: crash.clone() });
         let policy = *self.handle.policy();
-        if self.mode == Mode::Quarantined || self.trouble().count_crash(&policy.budget) {
+        let within_budget = self.trouble().count_crash(&policy.budget) && !hopeless;
+        if self.mode == Mode::Quarantined || within_budget {
             return Flow::Continue(());
         }
         match policy.exhausted {

@@ -173,17 +173,24 @@ impl Writing<'_> {
                 }
                 Err(fault) => Err(fault.of_commit(what)),
             },
-            Err(fault) => {
-                if fault.leaves_connection_usable()
-                    && within(self.limit, command(&mut self.connection, "ROLLBACK"))
-                        .await
-                        .is_ok()
-                {
-                    *self.slot = Some(self.connection);
-                }
-                Err(fault.during(what))
-            }
+            Err(fault) => self.undo(what, Err(fault)).await,
         }
+    }
+
+    /// Rolls back, whatever `result` is.
+    pub async fn undo<T>(mut self, what: &str, result: Result<T, Fault>) -> Result<T, StoreError> {
+        let usable = match &result {
+            Ok(_) => true,
+            Err(fault) => fault.leaves_connection_usable(),
+        };
+        if usable
+            && within(self.limit, command(&mut self.connection, "ROLLBACK"))
+                .await
+                .is_ok()
+        {
+            *self.slot = Some(self.connection);
+        }
+        result.map_err(|fault| fault.during(what))
     }
 }
 

@@ -123,6 +123,12 @@ impl PostgresStore {
         written.map_err(|fault: Fault| fault.during(what))
     }
 
+    /// The epoch that `instance` claimed here.
+    fn claimed(&self, instance: &InstanceId, what: &str) -> Result<i64, StoreError> {
+        let epoch = self.epochs.lock().get(instance).copied();
+        epoch.ok_or_else(|| StoreError::new(ErrorClass::Fenced, what, "the writer was not claimed"))
+    }
+
     /// Makes the partitions that a group needs and that are not there.
     async fn make_room(&self, group: &CommitGroup) -> Result<(), Fault> {
         let Layout::Partitions(partitions) = &self.layout else {
@@ -219,14 +225,7 @@ impl Store for PostgresStore {
             return Ok(CommitReport::default());
         };
         let what = format!("committing batches {} to {}", first.number.0, last.number.0);
-        let epoch = self.epochs.lock().get(&group.instance).copied();
-        let Some(epoch) = epoch else {
-            return Err(StoreError::new(
-                ErrorClass::Fenced,
-                what,
-                "the writer was not claimed",
-            ));
-        };
+        let epoch = self.claimed(&group.instance, &what)?;
         let room = within(self.writer.limit, self.make_room(group)).await;
         room.map_err(|fault| fault.during(&what))?;
         let writing = self.writer.begin(&self.servers).await;
@@ -237,6 +236,18 @@ impl Store for PostgresStore {
         let (report, way) = writing.finish(&what, result).await?;
         *self.way.lock() = way;
         Ok(report)
+    }
+
+    async fn rehearse(&self, group: &CommitGroup) -> Result<(), StoreError> {
+        let what = "rehearsing a commit";
+        let epoch = self.claimed(&group.instance, what)?;
+        let room = within(self.writer.limit, self.make_room(group)).await;
+        room.map_err(|fault| fault.during(what))?;
+        let writing = self.writer.begin(&self.servers).await;
+        let mut writing = writing.map_err(|fault| fault.during(what))?;
+        let work = commit::write(writing.connection(), group, epoch, readings::Way::Copy);
+        let result = within(self.writer.limit, work).await;
+        writing.undo(what, result).await.map(drop)
     }
 
     async fn recall(&self, group: &CommitGroup) -> Result<CommitReport, StoreError> {

@@ -78,6 +78,12 @@ impl SqliteStore {
         self.readers.begin().await.map_err(|fault| fault.during(what))
     }
 
+    /// The epoch of the last claim.
+    fn claimed(&self, instance: &InstanceId, what: &str) -> Result<i64, StoreError> {
+        let epoch = self.epochs.lock().get(instance).copied();
+        epoch.ok_or_else(|| StoreError::new(ErrorClass::Fenced, what, "the writer was not claimed"))
+    }
+
     /// Runs one statement that writes, in a transaction of its own.
     async fn write<'q>(
         &self,
@@ -142,14 +148,7 @@ impl Store for SqliteStore {
             return Ok(CommitReport::default());
         };
         let what = format!("committing batches {} to {}", first.number.0, last.number.0);
-        let epoch = self.epochs.lock().get(&group.instance).copied();
-        let Some(epoch) = epoch else {
-            return Err(StoreError::new(
-                ErrorClass::Fenced,
-                what,
-                "the writer was not claimed",
-            ));
-        };
+        let epoch = self.claimed(&group.instance, &what)?;
         let mut writer = self.writer.lock().await;
         let mut transaction = writer.begin().await.map_err(|fault| fault.during(&what))?;
         let result = commit::write(&mut transaction, group, epoch).await;
@@ -158,6 +157,18 @@ impl Store for SqliteStore {
             writer.discard().await;
         }
         result
+    }
+
+    async fn rehearse(&self, group: &CommitGroup) -> Result<(), StoreError> {
+        let what = "rehearsing a commit";
+        let epoch = self.claimed(&group.instance, what)?;
+        let mut writer = self.writer.lock().await;
+        let mut transaction = writer.begin().await.map_err(|fault| fault.during(what))?;
+        let result = commit::write(&mut transaction, group, epoch).await;
+        if transaction.rollback().await.is_err() {
+            writer.discard().await;
+        }
+        result.map(drop).map_err(|fault| fault.during(what))
     }
 
     async fn recall(&self, group: &CommitGroup) -> Result<CommitReport, StoreError> {

@@ -214,24 +214,46 @@ async fn snapshots(connection: &mut SqliteConnection, sensors: &[SensorKey]) -> 
     .await?;
     let mut found = Vec::with_capacity(sensors.len());
     for (row, sensor) in rows.iter().zip(sensors) {
-        let snapshot = match row.try_get::<Option<i64>, _>(0)? {
-            Some(seq) => Some((Seq(seq as u64), row.try_get(1)?)),
-            None => None,
-        };
-        found.push(Found {
-            stored: StoredSensor {
-                sensor: *sensor,
-                snapshot,
-                tail: Vec::new(),
-                more: false,
-            },
-            behind: row.try_get(2)?,
-        });
+        let read = snapshot(row, *sensor);
+        found.push(
+            read.map_err(|error| Fault::unreadable(format!("snapshot of sensor {}: {error}", sensor.0)))?,
+        );
     }
     Ok(found)
 }
 
+fn snapshot(row: &SqliteRow, sensor: SensorKey) -> Result<Found, sqlx::Error> {
+    let snapshot = match row.try_get::<Option<i64>, _>(0)? {
+        Some(seq) => Some((Seq(seq as u64), row.try_get(1)?)),
+        None => None,
+    };
+    Ok(Found {
+        stored: StoredSensor {
+            sensor,
+            snapshot,
+            tail: Vec::new(),
+            more: false,
+        },
+        behind: row.try_get(2)?,
+    })
+}
+
+/// Reads a row of [`TAILS`] and its like.
 fn read(row: &SqliteRow) -> Result<(SensorKey, StoredReading), Fault> {
+    reading(row).map_err(|error| {
+        let told = |column| {
+            row.try_get::<i64, _>(column)
+                .map_or("?".to_owned(), |number| number.to_string())
+        };
+        Fault::unreadable(format!(
+            "reading of series {} at {} µs: {error}",
+            told(1),
+            told(2)
+        ))
+    })
+}
+
+fn reading(row: &SqliteRow) -> Result<(SensorKey, StoredReading), sqlx::Error> {
     let seq = Seq(row.try_get::<i64, _>(4)? as u64);
     let time = Timestamp(row.try_get(2)?);
     let reading = StoredReading {

@@ -40,6 +40,7 @@ pub struct SensorBody {
     pub mode: Mode,
     /// Messages that wait in its mailbox.
     pub mailbox: u32,
+    /// Since the process began, as `crashes`, in memory or not.
     pub restarts: u32,
     pub crashes: u32,
 }
