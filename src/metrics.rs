@@ -16,7 +16,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::domain::{LedgerDelta, SourceName};
-use crate::storage::ErrorClass;
+use crate::storage::StoreError;
 
 #[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Fate {
@@ -30,8 +30,9 @@ struct Kind {
 }
 
 #[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct Class {
+struct Trouble {
     class: &'static str,
+    cause: &'static str,
 }
 
 #[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -57,7 +58,7 @@ pub struct Metrics {
     commit_seconds: Histogram,
     latency_seconds: Histogram,
     group_readings: Histogram,
-    store_errors: Family<Class, Counter>,
+    store_errors: Family<Trouble, Counter>,
     store_failing: Gauge,
     failing_because: Mutex<Option<String>>,
     rewinds: Counter,
@@ -115,7 +116,7 @@ impl Default for Metrics {
             ),
             store_errors: register!(
                 "store_errors",
-                "Failures of the store by class",
+                "Failures of the store, by what can be done about them and by cause",
                 Family::default()
             ),
             store_failing: register!(
@@ -222,10 +223,11 @@ impl Metrics {
         self.undelivered.inc();
     }
 
-    pub fn store_error(&self, class: ErrorClass) {
+    pub fn store_error(&self, error: &StoreError) {
         self.store_errors
-            .get_or_create(&Class {
-                class: class.as_str(),
+            .get_or_create(&Trouble {
+                class: error.class.as_str(),
+                cause: error.cause.as_str(),
             })
             .inc();
     }

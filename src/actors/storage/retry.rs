@@ -101,7 +101,7 @@ impl<'m> Patience<'m> {
 
     /// Returns when it is time for the next attempt, if another one is of use.
     async fn after(&mut self, error: StoreError) -> Result<(), GiveUp> {
-        self.metrics.store_error(error.class);
+        self.metrics.store_error(&error);
         match error.class {
             ErrorClass::Fenced => return Err(GiveUp::Fenced(error)),
             ErrorClass::Refused => return Err(GiveUp::Refused(error)),
@@ -109,7 +109,7 @@ impl<'m> Patience<'m> {
         }
         let (attempt, wait) = (self.attempt, pause(self.attempt));
         if attempt.is_power_of_two() || attempt == 0 {
-            tracing::warn!(%error, class = error.class.as_str(), attempt, ?wait, "the store failed, trying again");
+            tracing::warn!(%error, class = error.class.as_str(), cause = error.cause.as_str(), attempt, ?wait, "the store failed, trying again");
         }
         self.metrics.set_store_failing(Some(error.to_string()));
         self.attempt += 1;

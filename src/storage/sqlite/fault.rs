@@ -4,7 +4,7 @@
 
 use std::error::Error;
 
-use crate::storage::{ErrorClass, StoreError};
+use crate::storage::{Cause, ErrorClass, StoreError};
 
 /// What went wrong below, before it is said what was being done.
 #[derive(Debug)]
@@ -31,7 +31,10 @@ impl Fault {
                 what,
                 "took too long; ask for a shorter span or fewer rows",
             ),
-            Fault::Sql(error) => StoreError::new(classify(&error), what, error),
+            Fault::Sql(error) => {
+                let cause = cause(&error);
+                StoreError::new(classify(&error), what, error).because(cause)
+            }
             Fault::Found(class, why) => StoreError::new(class, what, why),
         }
     }
@@ -86,6 +89,18 @@ mod code {
 fn primary_code(error: &sqlx::Error) -> Option<i32> {
     let extended: i32 = error.as_database_error()?.code()?.parse().ok()?;
     Some(extended & 0xff)
+}
+
+fn cause(error: &sqlx::Error) -> Cause {
+    match primary_code(error) {
+        Some(code::BUSY | code::LOCKED | code::PROTOCOL) => Cause::Contention,
+        Some(code::FULL | code::IOERR) => Cause::Full,
+        Some(code::READONLY) => Cause::ReadOnly,
+        Some(code::PERM | code::AUTH | code::CANTOPEN) => Cause::Denied,
+        Some(code::NOMEM) => Cause::Resources,
+        Some(code::CONSTRAINT | code::TOOBIG | code::MISMATCH) => Cause::Data,
+        _ => Cause::Other,
+    }
 }
 
 /// A file that became read-only or unreachable while running (a remounted disk) is waited for, as a full disk is.
