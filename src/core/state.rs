@@ -68,6 +68,14 @@ impl SensorState {
         state
     }
 
+    /// Asks memory for what the next reading will need that is not in the state itself.
+    pub fn fetch(&self) {
+        // Nearly all sensors have one series; of the others, which one it will be is not known.
+        if let [series] = self.series.as_slice() {
+            series.ring.fetch();
+        }
+    }
+
     /// Judges a reading and takes it in, after whatever was due before it.
     pub fn observe(
         &mut self,

@@ -106,6 +106,11 @@ impl Sensor {
         }
     }
 
+    /// Asks memory for what its next reading will need that is not in itself.
+    pub fn fetch(&self) {
+        self.state.fetch();
+    }
+
     /// Live readings of a sensor that runs.
     pub fn observe(&mut self, mut part: Part, rest: Rest) {
         let at = part.train().at;

@@ -23,7 +23,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
-use rustc_hash::{FxHashMap, FxHashSet};
+use indexmap::IndexMap;
+use rustc_hash::{FxBuildHasher, FxHashSet};
 
 use self::catch_up::CatchUp;
 use self::env::{Card, Mode, ShardEnv, ShardParts};
@@ -35,10 +36,16 @@ use super::part::{Collector, Part, Readings};
 use super::sensor::{Act, Observe, Relapse, Rest, Rewound, Sensor, SensorActor, SensorWork};
 use super::supervision::{self, ActorPath, ActorSpec, Handle, Supervise, contain};
 use crate::domain::{BatchNumber, BatchTime, SensorKey};
+use crate::prefetch::prefetch;
 use crate::storage::Loaded;
 
 /// A message carries at most this many readings, so that a mailbox never holds its thread for long.
 const MESSAGE_READINGS: usize = 256;
+
+/// How many sensors ahead of its turn a sensor is fetched from memory, and how many ahead what it points to. Fetching hides
+/// about two thirds of the wait with 100,000 sensors.
+const FETCH_AHEAD: usize = 8;
+const FETCH_BEHIND_AHEAD: usize = 4;
 
 /// What a shard does by itself, at its place in the order.
 pub enum ShardWork {
@@ -55,9 +62,10 @@ pub enum ShardWork {
 
 pub struct ShardSupervisor {
     env: Rc<ShardEnv>,
-    slots: FxHashMap<SensorKey, Slot>,
-    /// Sensors that the slice in hand has readings for.
-    touched: Vec<SensorKey>,
+    /// Its places stay the same while a slice is in hand.
+    slots: IndexMap<SensorKey, Slot, FxBuildHasher>,
+    /// Places of the sensors that the slice in hand has readings for.
+    touched: Vec<usize>,
     paused: FxHashSet<SensorKey>,
     catch_up: CatchUp,
     epoch: u64,
@@ -83,7 +91,7 @@ impl ShardSupervisor {
     pub fn new(parts: ShardParts) -> Self {
         Self {
             env: ShardEnv::new(parts),
-            slots: FxHashMap::default(),
+            slots: IndexMap::default(),
             touched: Vec::new(),
             paused: FxHashSet::default(),
             catch_up: CatchUp::default(),
@@ -116,29 +124,48 @@ impl ShardSupervisor {
         );
         // After a rewind something may be stored of a sensor that was new when its readings were resolved.
         let pristine = self.epoch == 1 && !self.restarted;
-        for incoming in readings {
+        for (incoming, place) in readings.iter().zip(self.places(readings)) {
             let mode = if incoming.fresh && pristine && !self.is_stored(incoming.sensor) {
                 Mode::Running
             } else {
                 Mode::CatchingUp
             };
-            let Some(slot) = self.slot(incoming.sensor, mode, at) else {
+            let Some(place) = place.or_else(|| self.place(incoming.sensor, mode, at)) else {
                 continue;
             };
+            let slot = &mut self.slots[place];
             let first = slot.readings.is_empty();
             if slot.readings.len() == MESSAGE_READINGS {
                 slot.observe(incoming.sensor, number, &collector, Rest::Follows);
             }
             slot.readings.push(incoming.reading);
             if first {
-                self.touched.push(incoming.sensor);
+                self.touched.push(place);
             }
         }
-        for key in self.touched.drain(..) {
-            if let Some(slot) = self.slots.get_mut(&key) {
-                slot.observe(key, number, &collector, Rest::None);
+        for (n, place) in self.touched.iter().enumerate() {
+            if let Some(ahead) = self.touched.get(n + FETCH_AHEAD) {
+                self.slots[*ahead].fetch();
+            }
+            if let Some(ahead) = self.touched.get(n + FETCH_BEHIND_AHEAD) {
+                self.slots[*ahead].fetch_behind();
+            }
+            if let Some((key, slot)) = self.slots.get_index_mut(*place) {
+                slot.observe(*key, number, &collector, Rest::None);
             }
         }
+        self.touched.clear();
+    }
+
+    /// Where the sensors of these readings are, if they are in memory. The loop does nothing else, so that the processor looks for
+    /// several at once.
+    fn places(&self, readings: &[Incoming]) -> Vec<Option<usize>> {
+        let place = |incoming: &Incoming| {
+            let (place, _, slot) = self.slots.get_full(&incoming.sensor)?;
+            prefetch(slot);
+            Some(place).filter(|_| !slot.card.ended.get())
+        };
+        readings.iter().map(place).collect()
     }
 
     /// A batch may have waited for room since it was decoded, and its sensor come and gone meanwhile.
@@ -176,7 +203,7 @@ impl ShardSupervisor {
                     .collect::<Vec<_>>()
                 {
                     self.act(key, number, &collector, SensorWork::Passivate);
-                    self.slots.remove(&key);
+                    self.slots.swap_remove(&key);
                 }
             }
             ShardWork::SnapshotAll => {
@@ -212,19 +239,20 @@ impl ShardSupervisor {
 
     /// The sensor's slot; started in `mode` if it is not in memory.
     fn slot(&mut self, key: SensorKey, mode: Mode, at: BatchTime) -> Option<&mut Slot> {
-        let ended = |slot: &Slot| slot.card.ended.get();
-        let old = self.slots.get(&key);
-        if old.is_none_or(ended) {
-            let mode = match old {
-                // It could not even answer in quarantine; a new one waits for an admin.
-                Some(_) => Mode::Paused,
-                None if self.paused.contains(&key) => Mode::Paused,
-                None => mode,
-            };
-            let slot = Slot::start(&self.env, key, mode, at)?;
-            self.slots.insert(key, slot);
-        }
-        self.slots.get_mut(&key)
+        let place = self.place(key, mode, at)?;
+        Some(&mut self.slots[place])
+    }
+
+    fn place(&mut self, key: SensorKey, mode: Mode, at: BatchTime) -> Option<usize> {
+        let mode = match self.slots.get_full(&key) {
+            Some((place, _, slot)) if !slot.card.ended.get() => return Some(place),
+            // It could not even answer in quarantine; a new one waits for an admin.
+            Some(_) => Mode::Paused,
+            None if self.paused.contains(&key) => Mode::Paused,
+            None => mode,
+        };
+        let slot = Slot::start(&self.env, key, mode, at)?;
+        Some(self.slots.insert_full(key, slot).0)
     }
 
     #[expect(clippy::disallowed_methods, reason = "one message a sensor and rewind")]
@@ -264,6 +292,17 @@ impl Slot {
             sensor: sensor?,
             readings: Readings::new(),
         })
+    }
+
+    /// Asks memory for the sensor.
+    fn fetch(&self) {
+        prefetch(&*self.card);
+        prefetch(&*self.sensor);
+    }
+
+    /// Asks memory for what the sensor points to.
+    fn fetch_behind(&self) {
+        self.sensor.borrow().fetch();
     }
 
     #[expect(clippy::disallowed_methods, reason = "the readings' train carries its permit")]
