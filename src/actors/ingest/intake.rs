@@ -70,7 +70,9 @@ impl Intake {
     /// Decodes a JSON payload. `arrival` stands in for times that it does not give.
     pub fn decode(&self, payload: &[u8], arrival: Timestamp, position: String) -> DraftBatch<'_> {
         let mut batch = DraftBatch::new(self, arrival, self.now(), position);
-        decode_json(payload, &self.settings.mapping, &mut Resolving::new(&mut batch));
+        let mut resolving = Resolving::new(&mut batch);
+        decode_json(payload, &self.settings.mapping, &mut resolving);
+        resolving.finish();
         batch
     }
 
