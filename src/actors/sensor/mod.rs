@@ -117,8 +117,8 @@ impl Sensor {
         self.seen = Some(part.train().number);
         self.card.heard.set(at.active);
         let env = self.env.clone();
-        // Taken out, so that a panic loses only the scratch.
-        let mut scratch = env.scratch.take();
+        let scratch = &mut *env.scratch.borrow_mut();
+        scratch.clean();
         let mut ledger = LedgerDelta::default();
         let config = |series| env.parts.catalog.config(series);
         for index in 0..part.readings().len() {
@@ -154,7 +154,6 @@ impl Sensor {
         }
         self.schedule();
         part.finish(&mut scratch.outcome, ledger);
-        env.scratch.replace(scratch);
     }
 
     fn pass_by(&mut self, part: Part) {
