@@ -44,7 +44,9 @@ impl Collector {
             registry,
             gathered: Mutex::new(Gathered {
                 outcome: SliceOutcome {
+                    // Most readings of a large slice are of different sensors.
                     rows: Vec::with_capacity(expected),
+                    ledger: Vec::with_capacity(expected),
                     ..Default::default()
                 },
                 answered: 0,

@@ -161,7 +161,11 @@ impl Reader<'_> {
         unit: Option<&str>,
         tags: Option<RawTags<'_>>,
     ) -> Option<Resolved> {
-        let named = |key: &SensorKey| self.0.sensor(*key).is_some_and(|entry| entry.id.as_str() == sensor);
+        let named = |key: &SensorKey| {
+            self.0
+                .sensor(*key)
+                .is_some_and(|entry| entry.id.as_str() == sensor)
+        };
         let key = guess.0.filter(named).or_else(|| self.0.key(sensor))?;
         let entry = self.0.sensor(key)?;
         let series = entry
@@ -461,7 +465,12 @@ impl Names {
         }
         let hash = self.hasher.hash_one(sensor.id.as_str());
         self.sensors[at] = Some(sensor);
-        let Names { by_id, hasher, sensors, .. } = self;
+        let Names {
+            by_id,
+            hasher,
+            sensors,
+            ..
+        } = self;
         let hash_of = |key: &SensorKey| {
             let sensor = sensors[key.0 as usize].as_ref();
             sensor.map_or(0, |sensor| hasher.hash_one(sensor.id.as_str()))

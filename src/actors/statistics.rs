@@ -85,7 +85,11 @@ impl Statistics {
 
     pub fn summary(&self, now: Timestamp) -> Summary {
         let inner = self.0.lock();
-        let heard = inner.heard.iter().filter(|at| now.since(**at) < 60 * SECOND).count();
+        let heard = inner
+            .heard
+            .iter()
+            .filter(|at| now.since(**at) < 60 * SECOND)
+            .count();
         let second = now.0.div_euclid(SECOND);
         let within = |seconds: i64| move |slot: &&Slot| (second - seconds..second).contains(&slot.second);
         let last_ten: u64 = inner

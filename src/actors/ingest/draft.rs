@@ -67,6 +67,12 @@ impl<'i> DraftBatch<'i> {
         }
     }
 
+    /// Makes room for about so many readings.
+    pub(super) fn expect(&mut self, readings: usize) {
+        self.readings.reserve(readings);
+        self.items.reserve(readings);
+    }
+
     /// Readings to be stored.
     pub fn readings(&self) -> usize {
         self.readings.len()
@@ -257,7 +263,13 @@ impl<'b, 'i> Resolving<'b, 'i, '_> {
         let guesses = reader.guess(self.waiting.iter().map(|draft| &*draft.sensor));
         for (draft, guess) in self.waiting.drain(..).zip(guesses) {
             let time = self.batch.time(&draft);
-            let known = reader.lookup(guess, &draft.sensor, &draft.metric, draft.unit.as_deref(), draft.tags);
+            let known = reader.lookup(
+                guess,
+                &draft.sensor,
+                &draft.metric,
+                draft.unit.as_deref(),
+                draft.tags,
+            );
             match known {
                 Some(resolved) if self.batch.in_range(time).is_ok() => {
                     self.batch.received += 1;

@@ -44,8 +44,8 @@ const MESSAGE_READINGS: usize = 256;
 
 /// How many sensors ahead of its turn a sensor is fetched from memory, and how many ahead what it points to. Fetching hides
 /// about two thirds of the wait with 100,000 sensors.
-const FETCH_AHEAD: usize = 8;
-const FETCH_BEHIND_AHEAD: usize = 4;
+const FETCH_AHEAD: usize = 16;
+const FETCH_BEHIND_AHEAD: usize = 8;
 
 /// What a shard does by itself, at its place in the order.
 pub enum ShardWork {
@@ -130,6 +130,7 @@ impl ShardSupervisor {
             } else {
                 Mode::CatchingUp
             };
+            let place = place.filter(|place| !self.slots[*place].card.ended.get());
             let Some(place) = place.or_else(|| self.place(incoming.sensor, mode, at)) else {
                 continue;
             };
@@ -163,7 +164,8 @@ impl ShardSupervisor {
         let place = |incoming: &Incoming| {
             let (place, _, slot) = self.slots.get_full(&incoming.sensor)?;
             prefetch(slot);
-            Some(place).filter(|_| !slot.card.ended.get())
+            prefetch(&*slot.card);
+            Some(place)
         };
         readings.iter().map(place).collect()
     }
@@ -296,7 +298,6 @@ impl Slot {
 
     /// Asks memory for the sensor.
     fn fetch(&self) {
-        prefetch(&*self.card);
         prefetch(&*self.sensor);
     }
 
