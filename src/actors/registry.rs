@@ -142,7 +142,7 @@ pub struct Guess(Option<SensorKey>);
 
 impl Reader<'_> {
     /// Guesses the keys of some sensors, and asks memory for what [`Self::lookup`] will need of them. A step for all of them
-    /// follows the other, so that they wait for memory together: with 100,000 sensors that is half the cost of a lookup.
+    /// follows the other, so that they wait for memory together: with 100,000 sensors that saves 0.1 µs a reading.
     pub fn guess<'s>(&self, sensors: impl Iterator<Item = &'s str>) -> SmallVec<[Guess; AT_ONCE]> {
         let names = &*self.0;
         let guesses: SmallVec<_> = sensors.map(|sensor| names.guess(sensor)).collect();

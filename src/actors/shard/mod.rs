@@ -42,8 +42,8 @@ use crate::storage::Loaded;
 /// A message carries at most this many readings, so that a mailbox never holds its thread for long.
 const MESSAGE_READINGS: usize = 256;
 
-/// How many sensors ahead of its turn a sensor is fetched from memory, and how many ahead what it points to. Fetching hides
-/// about two thirds of the wait with 100,000 sensors.
+/// How many sensors ahead of its turn a sensor is fetched from memory, and how many ahead what it points to. With 100,000 sensors
+/// fetching saves 0.3 of 1.6 µs a reading; 8 and 4 come too late for some, 32 and 12 are no better.
 const FETCH_AHEAD: usize = 16;
 const FETCH_BEHIND_AHEAD: usize = 8;
 
