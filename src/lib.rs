@@ -13,6 +13,7 @@
 //! | [`core`] | the pure heart: windows, watermark, duplicates, detectors, snapshots |
 //! | [`decode`], [`simulate`], [`machine`] | bytes to readings; made-up ones; this machine's |
 //! | [`clock`] | the one place where the clock is read |
+//! | [`prefetch`] | what will be needed soon; the only place with unsafe code |
 //! | [`domain`] | the plain words: ids, times, readings, ledgers |
 //!
 //! `docs/architecture.md` draws how they work together, and states what must stay true.
@@ -25,6 +26,7 @@ pub mod decode;
 pub mod domain;
 pub mod machine;
 pub mod metrics;
+pub mod prefetch;
 pub mod settings;
 pub mod simulate;
 pub mod startup;

@@ -279,8 +279,11 @@ impl<W> Dispatcher<W> {
         if readings.iter().all(|incoming| incoming.shard == first) {
             return vec![(first, readings)];
         }
+        let count = usize::from(self.registry.shards());
+        // Twice the mean is nearly always enough.
+        let each = 2 * readings.len() / count.max(1);
         let mut shards: Vec<Vec<Incoming>> = Vec::new();
-        shards.resize_with(usize::from(self.registry.shards()), Vec::new);
+        shards.resize_with(count, || Vec::with_capacity(each));
         for incoming in readings {
             shards[usize::from(incoming.shard)].push(incoming);
         }

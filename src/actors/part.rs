@@ -8,7 +8,6 @@
 //! - To pass through is to store, marked as unprocessed: nobody waits for a sensor that is not running.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use smallvec::SmallVec;
@@ -26,9 +25,15 @@ pub type Readings = SmallVec<[Reading; 2]>;
 pub struct Collector {
     guard: Option<SliceGuard>,
     registry: Arc<Registry>,
-    outcome: Mutex<SliceOutcome>,
+    gathered: Mutex<Gathered>,
     expected: usize,
-    answered: AtomicUsize,
+}
+
+#[derive(Default)]
+struct Gathered {
+    outcome: SliceOutcome,
+    /// Readings of the parts that were answered.
+    answered: usize,
 }
 
 impl Collector {
@@ -37,12 +42,16 @@ impl Collector {
         Arc::new(Self {
             guard: Some(guard),
             registry,
-            outcome: Mutex::new(SliceOutcome {
-                rows: Vec::with_capacity(expected),
-                ..Default::default()
+            gathered: Mutex::new(Gathered {
+                outcome: SliceOutcome {
+                    // Most readings of a large slice are of different sensors.
+                    rows: Vec::with_capacity(expected),
+                    ledger: Vec::with_capacity(expected),
+                    ..Default::default()
+                },
+                answered: 0,
             }),
             expected,
-            answered: AtomicUsize::new(0),
         })
     }
 
@@ -57,8 +66,9 @@ impl Collector {
 impl Drop for Collector {
     fn drop(&mut self) {
         let Some(guard) = self.guard.take() else { return };
-        if *self.answered.get_mut() == self.expected {
-            guard.answer(std::mem::take(self.outcome.get_mut()));
+        let Gathered { outcome, answered } = std::mem::take(self.gathered.get_mut());
+        if answered == self.expected {
+            guard.answer(outcome);
         }
         // Else readings got lost on the way here: the guard's drop breaks the train, and all is sent again.
     }
@@ -173,21 +183,12 @@ impl Drop for Part {
 
 impl Collector {
     fn merge(&self, outcome: &mut SliceOutcome, sensor: SensorKey, ledger: LedgerDelta, readings: usize) {
-        {
-            let mut all = self.outcome.lock();
-            all.rows.append(&mut outcome.rows);
-            all.windows.append(&mut outcome.windows);
-            all.recompute.append(&mut outcome.recompute);
-            all.anomalies.append(&mut outcome.anomalies);
-            all.snapshots.append(&mut outcome.snapshots);
-            all.dead_letters.append(&mut outcome.dead_letters);
-            all.poison.append(&mut outcome.poison);
-            all.refused.append(&mut outcome.refused);
-            if !ledger.is_zero() {
-                all.ledger.push((sensor, ledger));
-            }
+        let mut all = self.gathered.lock();
+        all.answered += readings;
+        all.outcome.append(outcome);
+        if !ledger.is_zero() {
+            all.outcome.ledger.push((sensor, ledger));
         }
-        self.answered.fetch_add(readings, Ordering::Relaxed);
     }
 
     fn refuse(

@@ -5,7 +5,6 @@
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use rustc_hash::FxHashMap;
 
 use crate::domain::{Micros, SensorKey, Timestamp};
 
@@ -21,7 +20,8 @@ struct Inner {
     /// Stored, ever.
     total: u64,
     slots: [Slot; SLOTS],
-    heard: FxHashMap<SensorKey, Timestamp>,
+    /// When each sensor was heard last, by its key.
+    heard: Vec<Timestamp>,
 }
 
 #[derive(Clone, Copy)]
@@ -57,7 +57,7 @@ impl Statistics {
         Self(Mutex::new(Inner {
             total,
             slots: [slot; SLOTS],
-            heard: FxHashMap::default(),
+            heard: Vec::new(),
         }))
     }
 
@@ -73,7 +73,7 @@ impl Statistics {
         let mut inner = self.0.lock();
         inner.total += stored;
         for sensor in sensors {
-            inner.heard.insert(sensor, now);
+            inner.hear(sensor, now);
         }
         let slot = inner.slot(now);
         slot.events += stored;
@@ -84,8 +84,12 @@ impl Statistics {
     }
 
     pub fn summary(&self, now: Timestamp) -> Summary {
-        let mut inner = self.0.lock();
-        inner.heard.retain(|_, at| now.since(*at) < 60 * SECOND);
+        let inner = self.0.lock();
+        let heard = inner
+            .heard
+            .iter()
+            .filter(|at| now.since(**at) < 60 * SECOND)
+            .count();
         let second = now.0.div_euclid(SECOND);
         let within = |seconds: i64| move |slot: &&Slot| (second - seconds..second).contains(&slot.second);
         let last_ten: u64 = inner
@@ -106,7 +110,7 @@ impl Statistics {
         Summary {
             total_events: inner.total,
             events_per_second: last_ten as f64 / 10.0,
-            active_sources: inner.heard.len(),
+            active_sources: heard,
             processing_latency_ms: median(minute()),
             error_rate: if rejected == 0 {
                 0.0
@@ -118,6 +122,14 @@ impl Statistics {
 }
 
 impl Inner {
+    fn hear(&mut self, sensor: SensorKey, now: Timestamp) {
+        let at = sensor.0 as usize;
+        if self.heard.len() <= at {
+            self.heard.resize(at + 1, Timestamp::MIN);
+        }
+        self.heard[at] = now;
+    }
+
     fn slot(&mut self, now: Timestamp) -> &mut Slot {
         let second = now.0.div_euclid(SECOND);
         let slot = &mut self.slots[second.rem_euclid(SLOTS as i64) as usize];

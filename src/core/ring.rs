@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 
 use crate::domain::Timestamp;
+use crate::prefetch::prefetch;
 
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Ring {
@@ -39,6 +40,13 @@ impl Ring {
         let sorted = rows.iter().zip(rows.iter().skip(1)).all(|(a, b)| a.0 < b.0);
         let finite = rows.iter().all(|(_, value)| value.is_finite());
         (sorted && finite).then_some(Ring { rows, forgot })
+    }
+
+    /// Asks memory for the newest entry, which the next reading is compared with and put behind.
+    pub(super) fn fetch(&self) {
+        if let Some(newest) = self.rows.back() {
+            prefetch(newest);
+        }
     }
 
     pub(super) fn find(&self, time: Timestamp) -> Place {

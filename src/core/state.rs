@@ -29,7 +29,7 @@ pub struct SensorState {
     pub(super) anomalies: VecDeque<Anomaly>,
     /// Whether a series that is seen for the first time may have stored readings all the same.
     pub(super) amid: bool,
-    /// Nothing is due before: the earliest deadline, or earlier.
+    /// Nothing is due before: the earliest deadline, or earlier if there is more than one series.
     due: ActiveTime,
 }
 
@@ -66,6 +66,14 @@ impl SensorState {
         };
         state.plan();
         state
+    }
+
+    /// Asks memory for what the next reading will need that is not in the state itself.
+    pub fn fetch(&self) {
+        // Nearly all sensors have one series; of the others, which one it will be is not known.
+        if let [series] = self.series.as_slice() {
+            series.ring.fetch();
+        }
     }
 
     /// Judges a reading and takes it in, after whatever was due before it.
@@ -116,7 +124,12 @@ impl SensorState {
 
     /// When [`Self::advance`] has something to do next, if nothing is heard until then.
     pub fn next_deadline(&self) -> Option<ActiveTime> {
-        self.series.iter().filter_map(Series::deadline).min()
+        let next = if self.series.len() > 1 {
+            self.earliest()
+        } else {
+            self.due
+        };
+        (next < NEVER).then_some(next)
     }
 
     /// Empties detectors and anomaly history. Open windows forget what they saw and are given to be computed from the
@@ -190,7 +203,12 @@ impl SensorState {
         let before = effects.anomalies.len();
         let series = &mut self.series[i];
         let verdict = series.observe(reading, at.active, processed, effects);
-        self.due = self.due.min(series.deadline().unwrap_or(NEVER));
+        let deadline = series.deadline().unwrap_or(NEVER);
+        self.due = if self.series.len() > 1 {
+            self.due.min(deadline)
+        } else {
+            deadline
+        };
         self.remember(&effects.anomalies[before..]);
         verdict
     }
@@ -205,7 +223,12 @@ impl SensorState {
     }
 
     fn plan(&mut self) {
-        self.due = self.next_deadline().unwrap_or(NEVER);
+        self.due = self.earliest();
+    }
+
+    fn earliest(&self) -> ActiveTime {
+        let deadlines = self.series.iter().filter_map(Series::deadline);
+        deadlines.min().unwrap_or(NEVER)
     }
 }
 

@@ -56,6 +56,37 @@ pub struct SliceOutcome {
     pub refused: Vec<Refused>,
 }
 
+impl SliceOutcome {
+    /// Takes over all that `other` holds.
+    pub fn append(&mut self, other: &mut Self) {
+        self.rows.append(&mut other.rows);
+        // Nearly always there is nothing else, and to move eight times nothing takes longer than to look.
+        if other.is_empty() {
+            return;
+        }
+        self.windows.append(&mut other.windows);
+        self.recompute.append(&mut other.recompute);
+        self.anomalies.append(&mut other.anomalies);
+        self.snapshots.append(&mut other.snapshots);
+        self.dead_letters.append(&mut other.dead_letters);
+        self.ledger.append(&mut other.ledger);
+        self.poison.append(&mut other.poison);
+        self.refused.append(&mut other.refused);
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+            && self.windows.is_empty()
+            && self.recompute.is_empty()
+            && self.anomalies.is_empty()
+            && self.snapshots.is_empty()
+            && self.dead_letters.is_empty()
+            && self.ledger.is_empty()
+            && self.poison.is_empty()
+            && self.refused.is_empty()
+    }
+}
+
 /// A reading that a sensor did not take.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refused {

@@ -7,7 +7,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::Intake;
 use crate::actors::dispatcher::Incoming;
-use crate::actors::registry::{Reader, Resolved};
+use crate::actors::registry::{self, Resolved};
 use crate::decode::{Draft, Refusal, Sink, range};
 use crate::domain::{
     DeadLetter, LedgerDelta, MetricName, Reading, RejectReason, SensorId, SensorKey, SeriesId, TimeError,
@@ -65,6 +65,12 @@ impl<'i> DraftBatch<'i> {
             rejected: FxHashMap::default(),
             dead_letters: Vec::new(),
         }
+    }
+
+    /// Makes room for about so many readings.
+    pub(super) fn expect(&mut self, readings: usize) {
+        self.readings.reserve(readings);
+        self.items.reserve(readings);
     }
 
     /// Readings to be stored.
@@ -231,38 +237,64 @@ impl<'a> Sink<'a> for DraftBatch<'_> {
     }
 }
 
-/// Fills a batch from one payload: known series are looked up under one lock, which is let go of for whatever else comes.
-pub(super) struct Resolving<'b, 'i> {
+/// Fills a batch from one payload. Drafts wait for each other, because known series are looked up fastest together.
+pub(super) struct Resolving<'b, 'i, 'p> {
     batch: &'b mut DraftBatch<'i>,
-    reader: Option<Reader<'i>>,
+    waiting: Vec<Draft<'p>>,
 }
 
-impl<'b, 'i> Resolving<'b, 'i> {
+impl<'b, 'i> Resolving<'b, 'i, '_> {
     pub(super) fn new(batch: &'b mut DraftBatch<'i>) -> Self {
-        Self { batch, reader: None }
-    }
-}
-
-impl<'a> Sink<'a> for Resolving<'_, '_> {
-    fn reading(&mut self, draft: Draft<'a>) {
-        let registry = self.batch.intake.registry();
-        let reader = self.reader.get_or_insert_with(|| registry.reader());
-        let time = self.batch.time(&draft);
-        let known = reader.lookup(&draft.sensor, &draft.metric, draft.unit.as_deref(), draft.tags);
-        match known {
-            Some(resolved) if self.batch.in_range(time).is_ok() => {
-                self.batch.received += 1;
-                self.batch.accept(&draft, time, resolved);
-            }
-            _ => {
-                self.reader = None;
-                self.batch.reading(draft);
-            }
+        Self {
+            batch,
+            waiting: Vec::with_capacity(registry::AT_ONCE),
         }
     }
 
-    fn refuse(&mut self, refusal: Refusal<'a>) {
-        self.reader = None;
+    /// To be called when there is no more to come.
+    pub(super) fn finish(mut self) {
+        self.resolve();
+    }
+
+    /// Known series are looked up under one lock, which is let go of for whatever else comes.
+    fn resolve(&mut self) {
+        let registry = self.batch.intake.registry();
+        let mut reader = registry.reader();
+        let guesses = reader.guess(self.waiting.iter().map(|draft| &*draft.sensor));
+        for (draft, guess) in self.waiting.drain(..).zip(guesses) {
+            let time = self.batch.time(&draft);
+            let known = reader.lookup(
+                guess,
+                &draft.sensor,
+                &draft.metric,
+                draft.unit.as_deref(),
+                draft.tags,
+            );
+            match known {
+                Some(resolved) if self.batch.in_range(time).is_ok() => {
+                    self.batch.received += 1;
+                    self.batch.accept(&draft, time, resolved);
+                }
+                _ => {
+                    drop(reader);
+                    self.batch.reading(draft);
+                    reader = registry.reader();
+                }
+            }
+        }
+    }
+}
+
+impl<'p> Sink<'p> for Resolving<'_, '_, 'p> {
+    fn reading(&mut self, draft: Draft<'p>) {
+        if self.waiting.len() == registry::AT_ONCE {
+            self.resolve();
+        }
+        self.waiting.push(draft);
+    }
+
+    fn refuse(&mut self, refusal: Refusal<'p>) {
+        self.resolve();
         self.batch.refuse(refusal);
     }
 }

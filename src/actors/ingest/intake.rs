@@ -13,6 +13,9 @@ use crate::decode::{JsonMapping, decode_json};
 use crate::domain::{SourceName, Timestamp};
 use crate::storage::Position;
 
+/// Bytes of JSON that a reading takes, about.
+const ITEM_BYTES: usize = 100;
+
 #[derive(Debug, Clone)]
 pub struct IntakeSettings {
     pub share: Share,
@@ -70,7 +73,11 @@ impl Intake {
     /// Decodes a JSON payload. `arrival` stands in for times that it does not give.
     pub fn decode(&self, payload: &[u8], arrival: Timestamp, position: String) -> DraftBatch<'_> {
         let mut batch = DraftBatch::new(self, arrival, self.now(), position);
-        decode_json(payload, &self.settings.mapping, &mut Resolving::new(&mut batch));
+        let most = self.settings.mapping.max_items;
+        batch.expect((payload.len() / ITEM_BYTES).min(most));
+        let mut resolving = Resolving::new(&mut batch);
+        decode_json(payload, &self.settings.mapping, &mut resolving);
+        resolving.finish();
         batch
     }
 

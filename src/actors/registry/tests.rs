@@ -113,3 +113,20 @@ fn the_shard_depends_on_the_id_alone() {
     (0..100).for_each(|i| hit[usize::from(shard_of(&format!("s{i}"), 4))] = true);
     assert_eq!(hit, [true; 4]);
 }
+
+#[test]
+fn a_guess_helps_and_a_wrong_one_does_no_harm() {
+    let registry = registry();
+    let resolve = |name| registry.resolve(&id(name), &metric("t"), None, None).unwrap();
+    let (a, b) = (resolve("a"), resolve("b"));
+    let reader = registry.reader();
+    let guesses = reader.guess(["b", "a"].into_iter());
+    assert_eq!(reader.lookup(guesses[0], "b", "t", None, None), Some(b));
+    assert_eq!(reader.lookup(guesses[1], "a", "t", None, None), Some(a));
+    assert_eq!(reader.lookup(guesses[0], "a", "t", None, None), Some(a));
+    assert_eq!(reader.lookup(Guess(Some(b.sensor)), "c", "t", None, None), None);
+    assert_eq!(
+        reader.lookup(Guess(Some(SensorKey(999))), "b", "t", None, None),
+        Some(b)
+    );
+}

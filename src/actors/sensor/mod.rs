@@ -106,14 +106,19 @@ impl Sensor {
         }
     }
 
+    /// Asks memory for what its next reading will need that is not in itself.
+    pub fn fetch(&self) {
+        self.state.fetch();
+    }
+
     /// Live readings of a sensor that runs.
     pub fn observe(&mut self, mut part: Part, rest: Rest) {
         let at = part.train().at;
         self.seen = Some(part.train().number);
         self.card.heard.set(at.active);
         let env = self.env.clone();
-        // Taken out, so that a panic loses only the scratch.
-        let mut scratch = env.scratch.take();
+        let scratch = &mut *env.scratch.borrow_mut();
+        scratch.clean();
         let mut ledger = LedgerDelta::default();
         let config = |series| env.parts.catalog.config(series);
         for index in 0..part.readings().len() {
@@ -149,7 +154,6 @@ impl Sensor {
         }
         self.schedule();
         part.finish(&mut scratch.outcome, ledger);
-        env.scratch.replace(scratch);
     }
 
     fn pass_by(&mut self, part: Part) {

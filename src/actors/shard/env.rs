@@ -1,7 +1,7 @@
 //! What a shard and its sensors share on their one thread.
 //!
-//! Invariant: nothing here is borrowed across a call that could come back here; a sensor that panics while it holds the scratch
-//! loses only that.
+//! Invariant: nothing here is borrowed across a call that could come back here; what a sensor that panics leaves in the scratch is
+//! thrown away by the next that uses it.
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
@@ -83,8 +83,18 @@ pub struct Scratch {
 }
 
 impl Scratch {
+    /// Throws away what a panic has left here.
+    pub fn clean(&mut self) {
+        if !self.effects.is_empty() || !self.outcome.is_empty() {
+            *self = Self::default();
+        }
+    }
+
     /// Moves the effects into the outcome.
     pub fn settle(&mut self) {
+        if self.effects.is_empty() {
+            return;
+        }
         self.outcome.windows.append(&mut self.effects.windows);
         self.outcome.recompute.append(&mut self.effects.recompute);
         self.outcome.anomalies.append(&mut self.effects.anomalies);

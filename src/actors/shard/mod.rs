@@ -24,7 +24,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
-use rustc_hash::{FxHashMap, FxHashSet};
+use indexmap::IndexMap;
+use rustc_hash::{FxBuildHasher, FxHashMap, FxHashSet};
 
 use self::catch_up::CatchUp;
 use self::env::{Card, Mode, ShardEnv, ShardParts};
@@ -36,10 +37,16 @@ use super::part::{Collector, Part, Readings};
 use super::sensor::{Act, Observe, Relapse, Rest, Rewound, Sensor, SensorActor, SensorWork};
 use super::supervision::{self, ActorPath, ActorSpec, Handle, Supervise, contain};
 use crate::domain::{BatchNumber, BatchTime, SensorKey};
+use crate::prefetch::prefetch;
 use crate::storage::Loaded;
 
 /// A message carries at most this many readings, so that a mailbox never holds its thread for long.
 const MESSAGE_READINGS: usize = 256;
+
+/// How many sensors ahead of its turn a sensor is fetched from memory, and how many ahead what it points to. With 100,000 sensors
+/// fetching saves 0.3 of 1.6 µs a reading; 8 and 4 come too late for some, 32 and 12 are no better.
+const FETCH_AHEAD: usize = 16;
+const FETCH_BEHIND_AHEAD: usize = 8;
 
 /// What a shard does by itself, at its place in the order.
 pub enum ShardWork {
@@ -56,9 +63,10 @@ pub enum ShardWork {
 
 pub struct ShardSupervisor {
     env: Rc<ShardEnv>,
-    slots: FxHashMap<SensorKey, Slot>,
-    /// Sensors that the slice in hand has readings for.
-    touched: Vec<SensorKey>,
+    /// Its places stay the same while a slice is in hand.
+    slots: IndexMap<SensorKey, Slot, FxBuildHasher>,
+    /// Places of the sensors that the slice in hand has readings for.
+    touched: Vec<usize>,
     paused: FxHashSet<SensorKey>,
     /// What happened to sensors that have left memory; most have nothing to tell.
     past: FxHashMap<SensorKey, Past>,
@@ -95,7 +103,7 @@ impl ShardSupervisor {
     pub fn new(parts: ShardParts) -> Self {
         Self {
             env: ShardEnv::new(parts),
-            slots: FxHashMap::default(),
+            slots: IndexMap::default(),
             touched: Vec::new(),
             paused: FxHashSet::default(),
             past: FxHashMap::default(),
@@ -130,29 +138,50 @@ impl ShardSupervisor {
         );
         // After a rewind something may be stored of a sensor that was new when its readings were resolved.
         let pristine = self.epoch == 1 && !self.restarted;
-        for incoming in readings {
+        for (incoming, place) in readings.iter().zip(self.places(readings)) {
             let mode = if incoming.fresh && pristine && !self.is_stored(incoming.sensor) {
                 Mode::Running
             } else {
                 Mode::CatchingUp
             };
-            let Some(slot) = self.slot(incoming.sensor, mode, at) else {
+            let place = place.filter(|place| !self.slots[*place].card.ended.get());
+            let Some(place) = place.or_else(|| self.place(incoming.sensor, mode, at)) else {
                 continue;
             };
+            let slot = &mut self.slots[place];
             let first = slot.readings.is_empty();
             if slot.readings.len() == MESSAGE_READINGS {
                 slot.observe(incoming.sensor, number, &collector, Rest::Follows);
             }
             slot.readings.push(incoming.reading);
             if first {
-                self.touched.push(incoming.sensor);
+                self.touched.push(place);
             }
         }
-        for key in self.touched.drain(..) {
-            if let Some(slot) = self.slots.get_mut(&key) {
-                slot.observe(key, number, &collector, Rest::None);
+        for (n, place) in self.touched.iter().enumerate() {
+            if let Some(ahead) = self.touched.get(n + FETCH_AHEAD) {
+                self.slots[*ahead].fetch();
+            }
+            if let Some(ahead) = self.touched.get(n + FETCH_BEHIND_AHEAD) {
+                self.slots[*ahead].fetch_behind();
+            }
+            if let Some((key, slot)) = self.slots.get_index_mut(*place) {
+                slot.observe(*key, number, &collector, Rest::None);
             }
         }
+        self.touched.clear();
+    }
+
+    /// Where the sensors of these readings are, if they are in memory. The loop does nothing else, so that the processor looks for
+    /// several at once.
+    fn places(&self, readings: &[Incoming]) -> Vec<Option<usize>> {
+        let place = |incoming: &Incoming| {
+            let (place, _, slot) = self.slots.get_full(&incoming.sensor)?;
+            prefetch(slot);
+            prefetch(&*slot.card);
+            Some(place)
+        };
+        readings.iter().map(place).collect()
     }
 
     /// A batch may have waited for room since it was decoded, and its sensor come and gone meanwhile.
@@ -191,7 +220,7 @@ impl ShardSupervisor {
                     .collect::<Vec<_>>()
                 {
                     self.act(key, number, &collector, SensorWork::Passivate);
-                    if let Some(slot) = self.slots.remove(&key) {
+                    if let Some(slot) = self.slots.swap_remove(&key) {
                         self.remember(key, slot.past());
                     }
                 }
@@ -229,22 +258,25 @@ impl ShardSupervisor {
 
     /// The sensor's slot; started in `mode` if it is not in memory.
     fn slot(&mut self, key: SensorKey, mode: Mode, at: BatchTime) -> Option<&mut Slot> {
-        let ended = |slot: &Slot| slot.card.ended.get();
-        let old = self.slots.get(&key);
-        if old.is_none_or(ended) {
-            let past = old.map_or_else(|| self.past.get(&key).copied().unwrap_or_default(), Slot::past);
-            let mode = match old {
-                // It could not even answer in quarantine; a new one waits for an admin.
-                Some(_) => Mode::Paused,
-                None if self.paused.contains(&key) => Mode::Paused,
-                None => mode,
-            };
-            let slot = Slot::start(&self.env, key, mode, at)?;
-            slot.handle.carry_over(past.restarts, past.crashes);
-            self.past.remove(&key);
-            self.slots.insert(key, slot);
-        }
-        self.slots.get_mut(&key)
+        let place = self.place(key, mode, at)?;
+        Some(&mut self.slots[place])
+    }
+
+    fn place(&mut self, key: SensorKey, mode: Mode, at: BatchTime) -> Option<usize> {
+        let (mode, past) = match self.slots.get_full(&key) {
+            Some((place, _, slot)) if !slot.card.ended.get() => return Some(place),
+            // It could not even answer in quarantine; a new one waits for an admin.
+            Some((_, _, slot)) => (Mode::Paused, slot.past()),
+            None => {
+                let past = self.past.get(&key).copied().unwrap_or_default();
+                let is_paused = self.paused.contains(&key);
+                (if is_paused { Mode::Paused } else { mode }, past)
+            }
+        };
+        let slot = Slot::start(&self.env, key, mode, at)?;
+        slot.handle.carry_over(past.restarts, past.crashes);
+        self.past.remove(&key);
+        Some(self.slots.insert_full(key, slot).0)
     }
 
     /// A sensor leaves memory.
@@ -300,6 +332,16 @@ impl Slot {
             sensor: sensor?,
             readings: Readings::new(),
         })
+    }
+
+    /// Asks memory for the sensor.
+    fn fetch(&self) {
+        prefetch(&*self.sensor);
+    }
+
+    /// Asks memory for what the sensor points to.
+    fn fetch_behind(&self) {
+        self.sensor.borrow().fetch();
     }
 
     #[expect(clippy::disallowed_methods, reason = "the readings' train carries its permit")]
