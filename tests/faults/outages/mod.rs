@@ -8,6 +8,7 @@
 mod away;
 mod commits;
 mod late;
+mod refused;
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
