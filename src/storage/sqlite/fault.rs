@@ -4,7 +4,7 @@
 
 use std::error::Error;
 
-use crate::storage::{ErrorClass, StoreError};
+use crate::storage::{Cause, ErrorClass, StoreError};
 
 /// What went wrong below, before it is said what was being done.
 #[derive(Debug)]
@@ -30,7 +30,8 @@ impl Fault {
                 ErrorClass::Refused,
                 what,
                 "took too long; ask for a shorter span or fewer rows",
-            ),
+            )
+            .because(Cause::Timeout),
             Fault::Sql(error) => StoreError::new(classify(&error), what, error),
             Fault::Found(class, why) => StoreError::new(class, what, why),
         }

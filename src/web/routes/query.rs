@@ -320,7 +320,7 @@ impl Checked {
         }
         let buckets = state.store.buckets(series, &page, step).await?;
         if self.whole() {
-            let all = buckets.into_iter().reduce(join);
+            let all = buckets.into_iter().reduce(|earlier, later| earlier.join(&later));
             return Ok(all
                 .map(|bucket| (self.from, aggregation.of(&bucket)))
                 .into_iter()
@@ -330,19 +330,6 @@ impl Checked {
             .iter()
             .map(|bucket| (bucket.start, aggregation.of(bucket)))
             .collect())
-    }
-}
-
-/// Two neighbors as one.
-fn join(earlier: Bucket, later: Bucket) -> Bucket {
-    Bucket {
-        start: earlier.start,
-        count: earlier.count + later.count,
-        min: earlier.min.min(later.min),
-        max: earlier.max.max(later.max),
-        sum: earlier.sum + later.sum,
-        first: earlier.first,
-        last: later.last,
     }
 }
 
