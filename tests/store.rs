@@ -12,6 +12,8 @@ mod ledger;
 mod postgres_server;
 #[path = "store/restore.rs"]
 mod restore;
+#[path = "store/rollups.rs"]
+mod rollups;
 #[path = "store/sqlite.rs"]
 mod sqlite_only;
 #[path = "store/support.rs"]
@@ -28,6 +30,17 @@ macro_rules! on_every_store {
             $(mod $module { $(crate::test!($module::$test, PlainPostgres);)+ })+
         }
         mod timescale {
+            $(mod $module { $(crate::test!($module::$test, TimescalePostgres);)+ })+
+        }
+    };
+}
+
+macro_rules! on_postgres {
+    ($($module:ident: $($test:ident),+ $(,)?;)+) => {
+        mod postgres_only {
+            $(mod $module { $(crate::test!($module::$test, PlainPostgres);)+ })+
+        }
+        mod timescale_only {
             $(mod $module { $(crate::test!($module::$test, TimescalePostgres);)+ })+
         }
     };
@@ -84,6 +97,17 @@ on_every_store! {
         old_readings_expire_in_every_series,
         restarts_audit_and_tokens_are_kept,
         a_pause_outlives_the_process;
+    rollups:
+        buckets_are_those_of_the_readings,
+        huge_values_do_no_harm;
     ledger:
         random_batches_agree_with_an_oracle;
+}
+
+on_postgres! {
+    rollups:
+        rollups_outlive_their_readings,
+        rolling_up_again_changes_nothing,
+        a_claim_waits_for_the_writer,
+        a_dropped_question_ends;
 }

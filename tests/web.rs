@@ -8,6 +8,8 @@ mod commands;
 mod documents;
 #[path = "web/hostile.rs"]
 mod hostile;
+#[path = "web/query.rs"]
+mod query;
 #[path = "web/reading.rs"]
 mod reading;
 #[path = "web/support.rs"]

@@ -22,7 +22,7 @@ use crate::actors::shard::env::{Catalog, ShardParts, ShardSettings};
 use crate::actors::shard::messages::{Queue, SnapshotSome};
 use crate::actors::shard::{ShardSupervisor, ShardWork};
 use crate::actors::statistics::Statistics;
-use crate::actors::storage::maintenance::{Maintenance, Retention};
+use crate::actors::storage::maintenance::{self, Maintenance, Retention};
 use crate::actors::storage::progress::{self, Progress};
 use crate::actors::storage::writer::{Fault, StorageWriter, WriterParts, WriterQueue};
 use crate::actors::supervision::{
@@ -33,8 +33,10 @@ use crate::domain::{SeriesId, SourceName};
 use crate::metrics::Metrics;
 use crate::storage::{InstanceId, Store, StoreError};
 
+/// How often readings are rolled up.
+const MAINTENANCE_EVERY: Duration = Duration::from_secs(60);
 /// How often maintenance looks for what has expired.
-const MAINTENANCE_EVERY: Duration = Duration::from_secs(600);
+const EXPIRY_EVERY: Duration = Duration::from_secs(600);
 
 /// Sensors whose newest values are read at once.
 const FILL_SENSORS: usize = 500;
@@ -147,6 +149,8 @@ impl Pipeline {
                 clock,
                 retention,
                 every: MAINTENANCE_EVERY,
+                expire_every: EXPIRY_EVERY,
+                state: maintenance::Progress::default(),
             }
         });
         let queues = pipeline.start_shards(settings.shards, &settings.shard, &catalog);

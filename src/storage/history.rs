@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::StoreError;
 use crate::domain::{
-    Anomaly, DeadLetter, Flags, Ledger, SensorKey, Seq, SeriesId, SourceName, Timestamp, WindowResult,
+    Anomaly, DeadLetter, Flags, Ledger, Micros, SensorKey, Seq, SeriesId, SourceName, Timestamp, WindowResult,
 };
 
 #[async_trait]
@@ -26,6 +26,23 @@ pub trait History: Send + Sync + 'static {
     /// One row a bucket of `step` µs (aligned to the epoch) with every aggregate, in the order of the page; empty
     /// buckets are absent, poisonous readings not counted.
     async fn buckets(&self, series: SeriesId, range: &Page, step: i64) -> Result<Vec<Bucket>, StoreError>;
+
+    /// The readings in `[from, to)` as one bucket, as of [`Self::buckets`]; `None` where there are none.
+    async fn summary(
+        &self,
+        series: SeriesId,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Result<Option<Bucket>, StoreError> {
+        let page = Page {
+            from,
+            to,
+            limit: 2,
+            newest_first: false,
+        };
+        let found = self.buckets(series, &page, WHOLE).await?;
+        Ok(found.into_iter().reduce(|earlier, later| earlier.join(&later)))
+    }
 
     /// Newest stored reading of each of `series` that has one.
     async fn latest(&self, series: &[SeriesId]) -> Result<Vec<(SeriesId, StoredPoint)>, StoreError>;
@@ -96,6 +113,41 @@ pub struct Bucket {
     pub sum: f64,
     pub first: f64,
     pub last: f64,
+    /// The times of `first` and `last`.
+    pub first_time: Timestamp,
+    pub last_time: Timestamp,
+}
+
+/// A step that is longer than all there is: one bucket on either side of 1970.
+pub const WHOLE: Micros = Micros::MAX / 8;
+
+impl Bucket {
+    /// Both as one, with the earlier start. The readings of either may come before those of the other, or among them, as
+    /// those of another series do.
+    pub fn join(&self, other: &Bucket) -> Bucket {
+        // At the same time, this one's comes first.
+        let first = if other.first_time < self.first_time {
+            other
+        } else {
+            self
+        };
+        let last = if other.last_time > self.last_time {
+            other
+        } else {
+            self
+        };
+        Bucket {
+            start: self.start.min(other.start),
+            count: self.count + other.count,
+            min: self.min.min(other.min),
+            max: self.max.max(other.max),
+            sum: self.sum + other.sum,
+            first: first.first,
+            last: last.last,
+            first_time: first.first_time,
+            last_time: last.last_time,
+        }
+    }
 }
 
 /// A sensor's row of the ledger.

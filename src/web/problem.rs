@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::actors::ingest::ItemRefusal;
-use crate::storage::{ErrorClass, StoreError};
+use crate::storage::{Cause, ErrorClass, StoreError};
 
 pub const CONTENT_TYPE: &str = "application/problem+json";
 
@@ -88,6 +88,7 @@ kinds! {
     UnsupportedMediaType = 415, "unsupported-media-type", "The content type is not taken here";
     /// Every item of a payload was refused.
     NothingStored = 422, "nothing-stored", "Every item was refused";
+    TooMuch = 422, "too-much", "The question takes too long";
     RateLimited = 429, "rate-limited", "Too many requests";
     /// The pipeline has no room.
     Busy = 429, "busy", "As much as allowed is under way";
@@ -185,6 +186,10 @@ impl From<StoreError> for Problem {
         match error.class {
             ErrorClass::Transient | ErrorClass::Unknown | ErrorClass::Fenced => {
                 Problem::new(Kind::Unavailable, "the database does not answer at the moment").retry_after(5)
+            }
+            ErrorClass::Refused if error.cause == Cause::Timeout => {
+                let detail = "ask for a shorter span, fewer series or rows, or a coarser step";
+                Problem::new(Kind::TooMuch, detail)
             }
             ErrorClass::Refused => Problem::new(Kind::Internal, "the database refused the question"),
             ErrorClass::TooNew | ErrorClass::Unusable => {

@@ -69,20 +69,25 @@ pub async fn buckets_are_aligned_to_the_epoch<F: Fixture>(fixture: F) {
         (0, 1_001, 8.0),
     ];
     commit(&store, vec![batch(2, rows(&readings))]).await;
-    let bucket = |start, count, min, max, sum, first, last| Bucket {
-        start: Timestamp(start),
-        count,
-        min,
-        max,
-        sum,
-        first,
-        last,
-    };
+    let bucket =
+        |start, count, min, max, sum, (first, first_time): (f64, i64), (last, last_time): (f64, i64)| {
+            Bucket {
+                start: Timestamp(start),
+                count,
+                min,
+                max,
+                sum,
+                first,
+                last,
+                first_time: Timestamp(first_time),
+                last_time: Timestamp(last_time),
+            }
+        };
     let expected = [
-        bucket(-20, 1, 1.0, 1.0, 1.0, 1.0, 1.0),
-        bucket(-10, 2, 2.0, 3.0, 5.0, 2.0, 3.0),
-        bucket(0, 3, -4.0, 9.0, 7.0, 9.0, -4.0),
-        bucket(1_000, 2, 7.0, 8.0, 15.0, 7.0, 8.0),
+        bucket(-20, 1, 1.0, 1.0, 1.0, (1.0, -11), (1.0, -11)),
+        bucket(-10, 2, 2.0, 3.0, 5.0, (2.0, -10), (3.0, -1)),
+        bucket(0, 3, -4.0, 9.0, 7.0, (9.0, 0), (-4.0, 9)),
+        bucket(1_000, 2, 7.0, 8.0, 15.0, (7.0, 1_000), (8.0, 1_001)),
     ];
     let ask = async |page: Page| store.buckets(SeriesId(0), &page, 10).await.unwrap();
     assert_eq!(ask(everything()).await, expected);
@@ -94,8 +99,8 @@ pub async fn buckets_are_aligned_to_the_epoch<F: Fixture>(fixture: F) {
     assert_eq!(
         ask(page(1, 1_001, 9, false)).await,
         [
-            bucket(0, 2, -4.0, 2.0, -2.0, 2.0, -4.0),
-            bucket(1_000, 1, 7.0, 7.0, 7.0, 7.0, 7.0)
+            bucket(0, 2, -4.0, 2.0, -2.0, (2.0, 5), (-4.0, 9)),
+            bucket(1_000, 1, 7.0, 7.0, 7.0, (7.0, 1_000), (7.0, 1_000))
         ]
     );
     assert_eq!(

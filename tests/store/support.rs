@@ -43,6 +43,11 @@ impl Fixture for Sqlite {
     }
 }
 
+/// A fixture on a server, with a way to its database past the store.
+pub trait OnPostgres: Fixture<Store = PostgresStore> {
+    fn database(&self) -> &Database;
+}
+
 pub struct PlainPostgres(Database);
 pub struct TimescalePostgres(Database);
 
@@ -83,6 +88,18 @@ impl Fixture for TimescalePostgres {
         let mut settings = postgres(&self.0);
         settings.timescale = Timescale::Required;
         PostgresStore::open(&settings).await.unwrap()
+    }
+}
+
+impl OnPostgres for PlainPostgres {
+    fn database(&self) -> &Database {
+        &self.0
+    }
+}
+
+impl OnPostgres for TimescalePostgres {
+    fn database(&self) -> &Database {
+        &self.0
     }
 }
 

@@ -1,6 +1,6 @@
 //! Maintenance: what is past its age goes, and the store does what it has to do again and again.
 //!
-//! How it fails: a failed run is logged and the next one does its work.
+//! Invariant: one run at a time, however long it takes. How it fails: a failed run is logged and the next one does its work.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,24 +44,46 @@ pub struct Maintenance {
     pub store: Arc<dyn Store>,
     pub clock: Arc<dyn Clock>,
     pub retention: Retention,
+    /// How often the store is maintained.
     pub every: Duration,
+    /// How often what is old is deleted.
+    pub expire_every: Duration,
+    pub state: Progress,
+}
+
+/// What is under way, and what was done last.
+#[derive(Debug, Default)]
+pub struct Progress {
+    running: bool,
+    expired_at: Option<Timestamp>,
 }
 
 impl Maintenance {
-    fn expire(&self, ctx: &mut Context<Self>) {
+    fn run(&mut self, ctx: &mut Context<Self>) {
+        if self.state.running {
+            return;
+        }
         let (store, now) = (self.store.clone(), self.clock.now());
-        let limits = self.retention.at(now);
+        let pause = Micros::try_from(self.expire_every.as_micros()).unwrap_or(Micros::MAX);
+        let due = self.state.expired_at.is_none_or(|at| now.since(at) >= pause);
+        let limits = due.then(|| self.retention.at(now));
+        if due {
+            self.state.expired_at = Some(now);
+        }
         let run = async move {
             if let Err(error) = store.maintain(now).await {
                 tracing::warn!(%error, "the store could not be maintained");
             }
+            let Some(limits) = limits else { return };
             match store.expire(&limits).await {
                 Ok(0) => {}
                 Ok(rows) => tracing::info!(rows, "expired rows were deleted"),
                 Err(error) => tracing::warn!(%error, "expired rows could not be deleted"),
             }
         };
-        ctx.spawn(run.into_actor(self));
+        self.state.running = true;
+        let ended = |_, maintenance: &mut Self, _: &mut Context<Self>| maintenance.state.running = false;
+        ctx.spawn(run.into_actor(self).map(ended));
     }
 }
 
@@ -69,11 +91,15 @@ impl Actor for Maintenance {
     type Context = Context<Self>;
 }
 
-impl Supervised for Maintenance {}
+impl Supervised for Maintenance {
+    fn restarting(&mut self, _ctx: &mut Context<Self>) {
+        self.state = Progress::default();
+    }
+}
 
 impl Supervise for Maintenance {
     fn resume(&mut self, ctx: &mut Context<Self>) {
-        ctx.run_interval(self.every, |maintenance, ctx| maintenance.expire(ctx));
+        ctx.run_interval(self.every, |maintenance, ctx| maintenance.run(ctx));
     }
 }
 

@@ -10,8 +10,8 @@ use sqlx::postgres::PgConnection;
 use super::fault::Fault;
 use super::statement::{bytes, number, text};
 use super::time::Time;
-use super::{ledger, readings, windows};
-use crate::domain::{BatchTime, DeadLetter};
+use super::{ledger, readings, rollup, windows};
+use crate::domain::{BatchTime, DeadLetter, Timestamp};
 use crate::storage::judgement::outcomes;
 use crate::storage::{
     CommitGroup, CommitReport, CompleteBatch, ErrorClass, SensorDefinition, SeriesDefinition,
@@ -24,7 +24,7 @@ pub(super) async fn write(
     epoch: i64,
     way: readings::Way,
 ) -> Result<(CommitReport, readings::Way), Fault> {
-    advance_writer(connection, group, epoch).await?;
+    let claimed = advance_writer(connection, group, epoch).await?;
     let batches = &group.batches;
     write_sensors(connection, batches).await?;
     write_series(connection, batches).await?;
@@ -32,6 +32,7 @@ pub(super) async fn write(
 
     let (judged, way) = readings::store(connection, batches, way).await?;
     readings::flag_poison(connection, batches).await?;
+    rollup::note(connection, batches, &judged, claimed).await?;
     ledger::write_sensors(connection, batches, &judged).await?;
     ledger::write_sources(connection, batches).await?;
     let revised = windows::write(connection, batches).await?;
@@ -50,23 +51,30 @@ pub(super) async fn write(
     Ok((report, way))
 }
 
-async fn advance_writer(connection: &mut PgConnection, group: &CommitGroup, epoch: i64) -> Result<(), Fault> {
+/// Returns up to when readings are claimed for rollups; that stays so until the end of the transaction.
+async fn advance_writer(
+    connection: &mut PgConnection,
+    group: &CommitGroup,
+    epoch: i64,
+) -> Result<Timestamp, Fault> {
     let (Some(first), Some(last)) = (group.batches.first(), group.batches.last()) else {
-        return Ok(());
+        return Ok(Timestamp::MIN);
     };
-    let advanced = sqlx::query(
-        "UPDATE writers SET last_batch = $1, active = $2
-         WHERE instance = $3 AND epoch = $4 AND (last_batch IS NULL OR last_batch < $5)",
+    let claimed: Option<Time> = sqlx::query_scalar(
+        "WITH rollups AS (SELECT until FROM rollup_state WHERE name = 'claimed' FOR SHARE)
+         UPDATE writers SET last_batch = $1, active = $2
+         WHERE instance = $3 AND epoch = $4 AND (last_batch IS NULL OR last_batch < $5)
+         RETURNING (SELECT until FROM rollups)",
     )
     .bind(last.number.0 as i64)
     .bind(last.at.active.0)
     .bind(&group.instance.0)
     .bind(epoch)
     .bind(first.number.0 as i64)
-    .execute(&mut *connection)
+    .fetch_optional(&mut *connection)
     .await?;
-    if advanced.rows_affected() == 1 {
-        return Ok(());
+    if let Some(Time(claimed)) = claimed {
+        return Ok(claimed);
     }
     let row: Option<(i64, Option<i64>)> =
         sqlx::query_as("SELECT epoch, last_batch FROM writers WHERE instance = $1")

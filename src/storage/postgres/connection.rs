@@ -47,6 +47,11 @@ impl Servers {
         }
     }
 
+    /// How long a connection may take to come about, or a trifle to be answered.
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
     /// Where the database is, without secrets.
     pub fn describe(&self) -> String {
         let hosts: Vec<String> = self
@@ -253,6 +258,11 @@ impl Readers {
         self.query_timeout + Duration::from_secs(2)
     }
 
+    /// How long a question may take.
+    pub fn query_timeout(&self) -> Duration {
+        self.query_timeout
+    }
+
     pub async fn close(&self) {
         let pool = self.pool.lock().1.clone();
         pool.close().await;
@@ -273,9 +283,10 @@ impl Readers {
 }
 
 fn pool(options: &PgConnectOptions, most: u32, query_timeout: Duration) -> PgPool {
+    // A plan that is kept does not know which partitions the next question is about, nor that an empty one has filled since.
     let settings = format!(
         "SET statement_timeout = {}; SET default_transaction_read_only = on; SET jit = off;
-         SET client_connection_check_interval = 1000; SET tcp_keepalives_idle = 30",
+         SET plan_cache_mode = force_custom_plan; SET client_connection_check_interval = 1000; SET tcp_keepalives_idle = 30",
         query_timeout.as_millis()
     );
     PgPoolOptions::new()

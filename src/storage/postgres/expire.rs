@@ -4,6 +4,7 @@
 //! the distant past goes row by row. Everything else goes by the thousand, so that nobody waits for long.
 
 use super::partitions::{Layout, Table};
+use super::rollup::Keeper;
 use super::time::Time;
 use super::{PostgresStore, connection::Reader};
 use crate::domain::Timestamp;
@@ -37,6 +38,19 @@ pub(super) async fn expire(store: &PostgresStore, limits: &Expiry) -> Result<u64
 
 async fn readings(store: &PostgresStore, before: Timestamp) -> Result<u64, StoreError> {
     let what = "deleting old readings";
+    let keeper = Keeper::new(&store.servers, &store.layout).await;
+    let Some(mut keeper) = keeper.map_err(|fault| fault.during(what))? else {
+        tracing::debug!("rollups are being made, old readings are deleted the next time");
+        return Ok(0);
+    };
+    let said = keeper.expire(before).await;
+    said.map_err(|fault| fault.during(what))?;
+    let gone = delete_readings(store, before, what).await?;
+    keeper.end().await;
+    Ok(gone)
+}
+
+async fn delete_readings(store: &PostgresStore, before: Timestamp, what: &str) -> Result<u64, StoreError> {
     match &store.layout {
         Layout::Hypertables { .. } => {
             let query = sqlx::query("SELECT drop_chunks('readings', older_than => $1::timestamptz)")

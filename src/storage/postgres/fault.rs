@@ -12,6 +12,8 @@ pub(super) enum Fault {
     Sql(sqlx::Error),
     /// No answer within the time that we give it: it is frozen, unreachable, or far too slow.
     NoAnswer,
+    /// A question of several parts took longer than a question may.
+    TooLong,
     /// This server can only be read.
     Standby(String),
     Found(ErrorClass, Box<dyn Error + Send + Sync>),
@@ -36,6 +38,10 @@ impl Fault {
             }
             Fault::NoAnswer => StoreError::new(ErrorClass::Transient, what, "the database does not answer")
                 .because(Cause::Timeout),
+            Fault::TooLong => {
+                let why = "took too long; ask for a shorter span or fewer rows";
+                StoreError::new(ErrorClass::Refused, what, why).because(Cause::Timeout)
+            }
             Fault::Standby(server) => {
                 let why = format!("{server} is a standby, and no other server is named that takes writes");
                 StoreError::new(ErrorClass::Transient, what, why).because(Cause::ReadOnly)
@@ -47,12 +53,7 @@ impl Fault {
     /// As [`Self::during`], for a question of people: what takes too long for them need not be tried again.
     pub fn while_asking(self, what: impl Into<String>) -> StoreError {
         match self {
-            Fault::Sql(error) if code(&error).as_deref() == Some("57014") => StoreError::new(
-                ErrorClass::Refused,
-                what,
-                "took too long; ask for a shorter span or fewer rows",
-            )
-            .because(Cause::Timeout),
+            Fault::Sql(error) if code(&error).as_deref() == Some("57014") => Fault::TooLong.during(what),
             fault => fault.during(what),
         }
     }
@@ -81,7 +82,7 @@ impl Fault {
                     || code == "25006"
                     || code.starts_with("25P03")
             }),
-            Fault::Sql(_) | Fault::NoAnswer | Fault::Standby(_) => false,
+            Fault::Sql(_) | Fault::NoAnswer | Fault::TooLong | Fault::Standby(_) => false,
             Fault::Found(..) => true,
         }
     }

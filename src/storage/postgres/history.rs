@@ -28,6 +28,14 @@ macro_rules! ask {
     }};
 }
 
+impl PostgresStore {
+    async fn read_buckets(&self, series: SeriesId, range: &Page, step: i64) -> Result<Vec<Bucket>, Fault> {
+        let mut reader = self.reader().await?;
+        let found = buckets::buckets(reader.connection(), &self.layout, series, range, step).await;
+        reader.finish(found, true).await
+    }
+}
+
 #[async_trait]
 impl History for PostgresStore {
     async fn readings(&self, series: SeriesId, range: &Page) -> Result<Vec<StoredPoint>, StoreError> {
@@ -43,7 +51,11 @@ impl History for PostgresStore {
     }
 
     async fn buckets(&self, series: SeriesId, range: &Page, step: i64) -> Result<Vec<Bucket>, StoreError> {
-        ask!(self, "reading buckets", buckets::of_readings(series, range, step))
+        // Several statements, each limited in time by itself.
+        let limit = self.readers.query_timeout();
+        let found = tokio::time::timeout(limit, self.read_buckets(series, range, step)).await;
+        let found = found.unwrap_or(Err(Fault::TooLong));
+        found.map_err(|fault| fault.while_asking("reading buckets"))
     }
 
     async fn latest(&self, series: &[SeriesId]) -> Result<Vec<(SeriesId, StoredPoint)>, StoreError> {

@@ -9,6 +9,7 @@ use sqlx::postgres::PgConnection;
 
 use super::fault::Fault;
 use super::partitions::{Layout, Table};
+use super::resolution::Resolution;
 use super::{PostgresSettings, Timescale};
 use crate::storage::ErrorClass;
 
@@ -100,14 +101,15 @@ pub(super) async fn set_policies(
     if !matches!(layout, Layout::Hypertables { .. }) {
         return Ok(());
     }
-    for table in Table::ALL {
+    let rollups = Resolution::ALL.map(Resolution::name);
+    for table in Table::ALL.map(Table::name).into_iter().chain(rollups) {
         sqlx::query("SELECT remove_compression_policy($1::regclass, if_exists => true)")
-            .bind(table.name())
+            .bind(table)
             .execute(&mut *connection)
             .await?;
         if let Some(age) = settings.compress_after {
             sqlx::query("SELECT add_compression_policy($1::regclass, $2::bigint * interval '1 microsecond')")
-                .bind(table.name())
+                .bind(table)
                 .bind(micros(age))
                 .execute(&mut *connection)
                 .await?;

@@ -18,9 +18,13 @@ mod ledger;
 mod lock;
 mod migrate;
 mod partitions;
+#[cfg(test)]
+mod plans;
 mod readings;
 mod records;
+mod resolution;
 mod restore;
+mod rollup;
 mod series;
 mod settings;
 mod statement;
@@ -38,6 +42,7 @@ use sqlx::postgres::{PgArguments, PgQueryResult};
 use self::connection::{Reader, Readers, Servers, Writer, command, within};
 use self::fault::Fault;
 use self::partitions::{Layout, Partitions, Table};
+use self::rollup::Keeper;
 use super::{
     CommitGroup, CommitReport, ErrorClass, InstanceId, Loaded, SensorDefinition, SeriesDefinition, Store,
     StoreError, WriterState,
@@ -138,6 +143,15 @@ impl PostgresStore {
             .await
     }
 
+    /// Brings the rollups up to `now`, unless somebody else is at it.
+    async fn roll_up(&self, now: Timestamp) -> Result<(), Fault> {
+        if let Some(mut keeper) = Keeper::new(&self.servers, &self.layout).await? {
+            keeper.bring_up(now).await?;
+            keeper.end().await;
+        }
+        Ok(())
+    }
+
     async fn make_partitions(
         &self,
         partitions: &Partitions,
@@ -172,7 +186,9 @@ impl Store for PostgresStore {
     fn describe(&self) -> String {
         let (version, at) = (&self.version, self.servers.describe());
         match &self.layout {
-            Layout::Hypertables { version: extension } => {
+            Layout::Hypertables {
+                version: extension, ..
+            } => {
                 format!("postgresql {version} with timescaledb {extension} ({at})")
             }
             Layout::Partitions(_) => format!("postgresql {version} ({at})"),
@@ -305,11 +321,12 @@ impl Store for PostgresStore {
     }
 
     async fn maintain(&self, now: Timestamp) -> Result<(), StoreError> {
-        let Layout::Partitions(partitions) = &self.layout else {
-            return Ok(());
-        };
-        let made = self.make_partitions(partitions, partitions.ahead(now)).await;
-        made.map_err(|fault| fault.during("making partitions ahead"))
+        if let Layout::Partitions(partitions) = &self.layout {
+            let made = self.make_partitions(partitions, partitions.ahead(now)).await;
+            made.map_err(|fault| fault.during("making partitions ahead"))?;
+        }
+        let rolled_up = self.roll_up(now).await;
+        rolled_up.map_err(|fault| fault.during("rolling up readings"))
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

@@ -16,10 +16,11 @@ use sqlx::postgres::PgConnection;
 
 use super::connection::command;
 use super::fault::Fault;
+use super::resolution::Resolution;
 use super::time::Time;
 use crate::domain::{Micros, Timestamp};
-use crate::storage::CompleteBatch;
 use crate::storage::judgement::outcomes;
+use crate::storage::{CompleteBatch, ErrorClass};
 
 /// Windows are few beside readings: their partitions span this many times as much.
 const WINDOW_SPAN: i64 = 7;
@@ -31,6 +32,9 @@ pub(super) enum Layout {
     /// TimescaleDB, with its version.
     Hypertables {
         version: String,
+        /// Where the rows of the continuous aggregates lie, in the order of [`Resolution::ALL`]. What is asked by the name of an
+        /// aggregate looks into the newest readings, too.
+        rollups: [String; 3],
     },
     Partitions(Partitions),
 }
@@ -72,9 +76,14 @@ impl Layout {
             set_chunk_interval(connection, interval).await?;
             let version =
                 sqlx::query_scalar("SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'")
-                    .fetch_one(connection)
+                    .fetch_one(&mut *connection)
                     .await?;
-            return Ok(Layout::Hypertables { version });
+            let rollups = [
+                materialized(connection, Resolution::Minute).await?,
+                materialized(connection, Resolution::Hour).await?,
+                materialized(connection, Resolution::Day).await?,
+            ];
+            return Ok(Layout::Hypertables { version, rollups });
         }
         let partitions = Partitions {
             origin,
@@ -84,6 +93,30 @@ impl Layout {
         partitions.reload(connection).await?;
         Ok(Layout::Partitions(partitions))
     }
+
+    /// Where the rows of a rollup lie.
+    pub fn relation(&self, of: Resolution) -> &str {
+        match self {
+            Layout::Hypertables { rollups, .. } => &rollups[of as usize],
+            Layout::Partitions(_) => of.name(),
+        }
+    }
+}
+
+async fn materialized(connection: &mut PgConnection, of: Resolution) -> Result<String, Fault> {
+    let relation = sqlx::query_scalar(
+        "SELECT format('%I.%I', materialization_hypertable_schema, materialization_hypertable_name)
+         FROM timescaledb_information.continuous_aggregates
+         WHERE view_schema = current_schema() AND view_name = $1",
+    )
+    .bind(of.name())
+    .fetch_optional(connection)
+    .await?;
+    let gone = || {
+        let why = format!("the continuous aggregate {} is missing", of.name());
+        Fault::found(ErrorClass::Unusable, why)
+    };
+    relation.ok_or_else(gone)
 }
 
 async fn set_chunk_interval(connection: &mut PgConnection, interval: Micros) -> Result<(), Fault> {

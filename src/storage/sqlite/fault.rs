@@ -30,7 +30,8 @@ impl Fault {
                 ErrorClass::Refused,
                 what,
                 "took too long; ask for a shorter span or fewer rows",
-            ),
+            )
+            .because(Cause::Timeout),
             Fault::Sql(error) => {
                 let cause = cause(&error);
                 StoreError::new(classify(&error), what, error).because(cause)

@@ -124,15 +124,15 @@ fn anomaly(row: &SqliteRow) -> Result<Anomaly, Fault> {
     })
 }
 
-/// Walks from bucket to bucket, each found by the first reading past the one before, so that empty ones cost
+/// Walks from bucket to bucket, each found by the first sound reading past the one before, so that empty ones cost
 /// nothing and the limit ends the walk. `%` keeps the sign, hence the correction for times before 1970.
 const BUCKETS: &str = "WITH RECURSIVE
     walk(start) AS (
         SELECT time - time % ?4 - (time % ?4 < 0) * ?4 FROM
-            (SELECT time FROM readings WHERE series_id = ?1 AND time >= ?2 AND time < ?3 ORDER BY time LIMIT 1)
+            (SELECT time FROM readings WHERE series_id = ?1 AND time >= ?2 AND time < ?3 AND flags & ?6 = 0 ORDER BY time LIMIT 1)
         UNION ALL
         SELECT (SELECT time - time % ?4 - (time % ?4 < 0) * ?4 FROM readings
-            WHERE series_id = ?1 AND time >= walk.start + ?4 AND time < ?3 ORDER BY time LIMIT 1)
+            WHERE series_id = ?1 AND time >= walk.start + ?4 AND time < ?3 AND flags & ?6 = 0 ORDER BY time LIMIT 1)
         FROM walk WHERE walk.start IS NOT NULL LIMIT ?5),
     sums AS (
         SELECT walk.start AS start, count(*) AS count, min(value) AS min, max(value) AS max, sum(value) AS sum,
@@ -141,14 +141,14 @@ const BUCKETS: &str = "WITH RECURSIVE
             AND time < min(walk.start + ?4, ?3) AND flags & ?6 = 0
         GROUP BY walk.start)
     SELECT start, count, min, max, sum, (SELECT value FROM readings WHERE series_id = ?1 AND time = sums.first),
-        (SELECT value FROM readings WHERE series_id = ?1 AND time = sums.last) FROM sums ORDER BY start";
+        (SELECT value FROM readings WHERE series_id = ?1 AND time = sums.last), sums.first, sums.last FROM sums ORDER BY start";
 const NEWEST_BUCKETS: &str = "WITH RECURSIVE
     walk(start) AS (
         SELECT time - time % ?4 - (time % ?4 < 0) * ?4 FROM
-            (SELECT time FROM readings WHERE series_id = ?1 AND time >= ?2 AND time < ?3 ORDER BY time DESC LIMIT 1)
+            (SELECT time FROM readings WHERE series_id = ?1 AND time >= ?2 AND time < ?3 AND flags & ?6 = 0 ORDER BY time DESC LIMIT 1)
         UNION ALL
         SELECT (SELECT time - time % ?4 - (time % ?4 < 0) * ?4 FROM readings
-            WHERE series_id = ?1 AND time >= ?2 AND time < walk.start ORDER BY time DESC LIMIT 1)
+            WHERE series_id = ?1 AND time >= ?2 AND time < walk.start AND flags & ?6 = 0 ORDER BY time DESC LIMIT 1)
         FROM walk WHERE walk.start IS NOT NULL LIMIT ?5),
     sums AS (
         SELECT walk.start AS start, count(*) AS count, min(value) AS min, max(value) AS max, sum(value) AS sum,
@@ -157,7 +157,7 @@ const NEWEST_BUCKETS: &str = "WITH RECURSIVE
             AND time < min(walk.start + ?4, ?3) AND flags & ?6 = 0
         GROUP BY walk.start)
     SELECT start, count, min, max, sum, (SELECT value FROM readings WHERE series_id = ?1 AND time = sums.first),
-        (SELECT value FROM readings WHERE series_id = ?1 AND time = sums.last) FROM sums ORDER BY start DESC";
+        (SELECT value FROM readings WHERE series_id = ?1 AND time = sums.last), sums.first, sums.last FROM sums ORDER BY start DESC";
 
 /// Without the poisonous readings, as in windows.
 pub(super) async fn buckets(
@@ -192,6 +192,8 @@ pub(super) async fn buckets(
                 sum: row.try_get::<Option<f64>, _>(4)?.unwrap_or(f64::NAN),
                 first: row.try_get(5)?,
                 last: row.try_get(6)?,
+                first_time: Timestamp(row.try_get(7)?),
+                last_time: Timestamp(row.try_get(8)?),
             })
         })
         .collect()

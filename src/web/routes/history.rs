@@ -262,7 +262,7 @@ pub fn cursor_time(text: &str) -> Option<Timestamp> {
 }
 
 /// The series of that metric, or the only one there is.
-fn series(state: &AppState, info: &SensorInfo, metric: Option<&str>) -> Result<SeriesName, Problem> {
+pub fn series(state: &AppState, info: &SensorInfo, metric: Option<&str>) -> Result<SeriesName, Problem> {
     let found = match (metric, info.series.as_slice()) {
         (Some(metric), series) => series.iter().find(|(name, _)| name.as_str() == metric),
         (None, [only]) => Some(only),

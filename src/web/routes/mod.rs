@@ -2,6 +2,7 @@
 
 mod actors;
 mod admin;
+mod envelope;
 mod health;
 mod history;
 mod ingest;
@@ -38,6 +39,7 @@ mod documented {
         history::windows,
         history::anomalies,
         history::restarts,
+        envelope::envelope,
         query::query,
         ingest::ingest,
         actors::tree,
@@ -70,6 +72,7 @@ fn endpoints() -> Vec<Endpoint> {
     all.extend(statistics::endpoints());
     all.extend(sensors::endpoints());
     all.extend(history::endpoints());
+    all.extend(envelope::endpoints());
     all.extend(query::endpoints());
     all.extend(ingest::endpoints());
     all.extend(actors::endpoints());
