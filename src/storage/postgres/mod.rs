@@ -7,10 +7,12 @@
 //! How it fails: a server that is gone, frozen, full, or only readable for now is transient, a COMMIT without an answer
 //! unknown, a role that may not do what we must unusable: see [`fault`].
 
+mod archives;
 mod buckets;
 mod commit;
 mod connection;
 mod copy;
+mod dropped;
 mod expire;
 mod fault;
 mod history;
@@ -21,6 +23,7 @@ mod partitions;
 mod readings;
 mod records;
 mod restore;
+mod restored;
 mod series;
 mod settings;
 mod statement;
@@ -38,8 +41,8 @@ use self::connection::{Reader, Readers, Servers, Writer, command, within};
 use self::fault::Fault;
 use self::partitions::{Layout, Partitions, Table};
 use super::{
-    CommitGroup, CommitReport, ErrorClass, InstanceId, Loaded, SensorDefinition, SeriesDefinition, Store,
-    StoreError, WriterState,
+    Archives, CommitGroup, CommitReport, ErrorClass, InstanceId, Loaded, SensorDefinition, SeriesDefinition,
+    Store, StoreError, WriterState,
 };
 use crate::domain::{ActiveTime, BatchNumber, SensorKey, Timestamp};
 
@@ -289,6 +292,10 @@ impl Store for PostgresStore {
         };
         let made = self.make_partitions(partitions, partitions.ahead(now)).await;
         made.map_err(|fault| fault.during("making partitions ahead"))
+    }
+
+    fn archives(&self) -> Option<&dyn Archives> {
+        Some(self)
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
