@@ -22,6 +22,8 @@ use tokio::sync::mpsc;
 use self::catalog::SettingsCatalog;
 use self::pipeline::Pipeline;
 use crate::actors::ingest::{HttpIngest, Intake, SourceCommand, SourceState};
+use crate::actors::storage::archivist::Archivist;
+use crate::archive::{ArchiveError, Archiver, Objects};
 use crate::clock::{Clock, SystemClock};
 use crate::domain::SourceName;
 use crate::machine::MachineError;
@@ -34,6 +36,8 @@ use crate::web::{self, AppState, ServeError, TokenService};
 
 /// How long actors and store may take to end once the drain was given up.
 const END_TIMEOUT: Duration = Duration::from_secs(1);
+/// How often the archive looks for days that are due.
+const ARCHIVE_EVERY: Duration = Duration::from_secs(600);
 
 /// Why the service could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -99,6 +103,7 @@ impl Service {
         let pushed = Intake::new(plan::name("http"), pipeline.rails.clone(), intakes.clone());
         let ingest = HttpIngest::new(pushed, store.clone(), settings.http.request_timeout);
         let sources = sources::start(&mut pipeline, settings, &intakes)?;
+        start_archive(&mut pipeline, settings);
         let state = Arc::new(AppState {
             store: store.clone(),
             rails: pipeline.rails.clone(),
@@ -164,6 +169,33 @@ impl Service {
         tracing::info!(took = ?began.elapsed(), drained = stopped == Stopped::Drained, "stopped");
         stopped
     }
+}
+
+/// Begins to archive, where that is wanted.
+fn start_archive(pipeline: &mut Pipeline, settings: &Settings) {
+    let Some((location, limits)) = plan::archive(&settings.storage) else {
+        return;
+    };
+    let archiver = Archiver::new(location, limits, pipeline.metrics.archive.clone());
+    let archivist = Archivist {
+        store: pipeline.store.clone(),
+        clock: pipeline.rails.clock().clone(),
+        archiver: Arc::new(archiver),
+        every: ARCHIVE_EVERY,
+    };
+    let arbiter = pipeline.arbiter();
+    pipeline.supervise(&arbiter, "storage/archivist", "Archivist", move || archivist);
+}
+
+/// Opens the place of the archive that the settings name; `None` where they name none.
+pub fn open_archive(settings: &Settings) -> Result<Option<Objects>, ArchiveError> {
+    let location = plan::archive(&settings.storage).map(|(location, _)| location);
+    location.map(|location| Objects::open(&location)).transpose()
+}
+
+/// Keeps every service off the database for as long as the answer lives.
+pub fn lock_database(settings: &Settings) -> Result<ServiceLock, StoreError> {
+    ServiceLock::take(settings.storage.url.path())
 }
 
 /// Opens the database that the settings name, and brings it up to date.

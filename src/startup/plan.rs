@@ -11,10 +11,11 @@ use crate::actors::registry::RegistryLimits;
 use crate::actors::shard::env::ShardSettings;
 use crate::actors::storage::maintenance::Retention;
 use crate::actors::supervision::{Backoff, CrashBudget, Policy};
+use crate::archive::{Limits, Location, S3Location};
 use crate::decode::JsonMapping;
 use crate::decode::range::TimeRange;
 use crate::domain::{Micros, SourceName};
-use crate::settings::{self, Settings, StorageSettings};
+use crate::settings::{self, ArchiveUrl, Settings, StorageSettings};
 use crate::storage::InstanceId;
 use crate::storage::sqlite::{SqliteSettings, Synchronous};
 
@@ -43,6 +44,29 @@ pub(super) fn sqlite(settings: &StorageSettings) -> SqliteSettings {
         query_timeout: QUERY_TIMEOUT,
         max_size: None,
     }
+}
+
+/// Where and when readings are archived; `None` where they are not.
+pub(super) fn archive(settings: &StorageSettings) -> Option<(Location, Limits)> {
+    let archive = settings.archive.as_ref()?;
+    let location = match &archive.url {
+        ArchiveUrl::Directory(path) => Location::Directory(path.clone()),
+        ArchiveUrl::S3 { bucket, prefix } => Location::S3(S3Location {
+            bucket: bucket.clone(),
+            prefix: prefix.clone(),
+            region: archive.region.clone(),
+            endpoint: archive.endpoint.clone(),
+            key: archive
+                .access_key_id
+                .clone()
+                .zip(archive.secret_access_key_file.clone()),
+        }),
+    };
+    let limits = Limits {
+        after: archive.after,
+        retention: settings.retention,
+    };
+    Some((location, limits))
 }
 
 pub(super) fn pipeline(settings: &Settings) -> PipelineSettings {
@@ -84,7 +108,8 @@ pub(super) fn pipeline(settings: &Settings) -> PipelineSettings {
             policy: Arc::new(policy),
         },
         retention: Retention {
-            readings: storage.retention,
+            // What is archived is dropped by the archive, once it is verified.
+            readings: storage.retention.filter(|_| storage.archive.is_none()),
             dead_letters: storage.dead_letter_retention,
             restarts: storage.restart_retention,
             batches: Some(BATCH_TIMES),

@@ -2,6 +2,7 @@
 
 mod actors;
 mod admin;
+mod archives;
 mod health;
 mod history;
 mod ingest;
@@ -43,6 +44,7 @@ mod documented {
         actors::tree,
         sources::list,
         ledger::total,
+        archives::list,
         health::alive,
         health::ready,
         health::metrics,
@@ -75,6 +77,7 @@ fn endpoints() -> Vec<Endpoint> {
     all.extend(actors::endpoints());
     all.extend(sources::endpoints());
     all.extend(ledger::endpoints());
+    all.extend(archives::endpoints());
     all.extend(health::endpoints());
     all.extend(admin::endpoints());
     all.extend(page::endpoints());
