@@ -8,6 +8,7 @@
 //! How it fails: a failed run is told and the next one does its work. A day whose object is damaged does not hold up the others.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -16,12 +17,12 @@ use sha2::Digest;
 
 use super::checksum::{RowHasher, SeriesHash};
 use super::objects;
-use super::parquet::{GROUP, Object, ObjectWriter, Rows};
+use super::parquet::{Object, ObjectWriter, Rows, Sizes};
 use super::{ArchiveError, ArchiveStatus, Location, Objects};
 use crate::clock::Clock;
 use crate::domain::{Day, Micros, Seq, SeriesId, Timestamp};
 use crate::storage::archives::{
-    Archive, ArchivePage, ArchiveState, Archives, Contents, Dropped, RowsChecksum, Sha256, SeriesName, Span,
+    Archive, ArchivePage, ArchiveState, Archives, Contents, Dropped, RowsChecksum, SeriesName, Sha256, Span,
 };
 use crate::storage::history::StoredPoint;
 
@@ -41,7 +42,8 @@ pub struct Limits {
 pub struct Archiver {
     location: Location,
     limits: Limits,
-    status: std::sync::Arc<ArchiveStatus>,
+    sizes: Sizes,
+    status: Arc<ArchiveStatus>,
     open: Mutex<Option<Objects>>,
     running: tokio::sync::Mutex<()>,
 }
@@ -56,10 +58,11 @@ enum Exported {
 
 impl Archiver {
     /// The place is opened by the first run, so that one that cannot be used now holds nobody up.
-    pub fn new(location: Location, limits: Limits, status: std::sync::Arc<ArchiveStatus>) -> Self {
+    pub fn new(location: Location, limits: Limits, status: Arc<ArchiveStatus>) -> Self {
         Self {
             location,
             limits,
+            sizes: Sizes::default(),
             status,
             open: Mutex::default(),
             running: tokio::sync::Mutex::default(),
@@ -67,10 +70,15 @@ impl Archiver {
     }
 
     /// On a place that is open already.
-    pub fn with_objects(objects: Objects, limits: Limits, status: std::sync::Arc<ArchiveStatus>) -> Self {
+    pub fn with_objects(objects: Objects, limits: Limits, status: Arc<ArchiveStatus>) -> Self {
         let archiver = Self::new(Location::Directory(objects.place().into()), limits, status);
         *archiver.open.lock() = Some(objects);
         archiver
+    }
+
+    /// With pieces of other sizes.
+    pub fn sizes(self, sizes: Sizes) -> Self {
+        Self { sizes, ..self }
     }
 
     /// Does everything that is due. Does nothing while another run does. What goes wrong is logged, counted and kept.
@@ -95,11 +103,15 @@ impl Archiver {
             objects: &objects,
             archives,
             clock,
+            sizes: self.sizes,
             status: &self.status,
         };
         let released = archives.release_restored(clock.now()).await?;
         if released > 0 {
-            tracing::info!(objects = released, "restored days have been kept for as long as asked");
+            tracing::info!(
+                objects = released,
+                "restored days have been kept for as long as asked"
+            );
         }
         let mut damaged = run.export_all(before(clock.now(), self.limits.after)).await?;
         if let Some(retention) = self.limits.retention {
@@ -127,6 +139,7 @@ struct Run<'a> {
     objects: &'a Objects,
     archives: &'a dyn Archives,
     clock: &'a dyn Clock,
+    sizes: Sizes,
     status: &'a ArchiveStatus,
 }
 
@@ -237,10 +250,10 @@ impl Run<'_> {
     ) -> Result<(Bytes, RowHasher, bool), ArchiveError> {
         let mut writer = ObjectWriter::new(span.day, part).map_err(internal)?;
         let mut more = true;
-        while more && !writer.is_full() {
+        while more && !writer.is_full(&self.sizes) {
             let began = Instant::now();
-            let page = self.archives.page(span, *cursor, GROUP).await?;
-            more = page.len() == GROUP;
+            let page = self.archives.page(span, *cursor, self.sizes.group).await?;
+            more = page.len() == self.sizes.group;
             if let Some((series, point)) = page.last() {
                 *cursor = Some((*series, point.time));
                 let rows = self.named(page).await?;
@@ -267,7 +280,8 @@ impl Run<'_> {
             if last != Some(series) {
                 // Taken out, so that a series that comes twice is noticed.
                 let name = names.remove(&series);
-                let nameless = || ArchiveError::Internal(format!("series {} has no name, or came twice", series.0));
+                let nameless =
+                    || ArchiveError::Internal(format!("series {} has no name, or came twice", series.0));
                 rows.names.push(name.ok_or_else(nameless)?);
                 last = Some(series);
             }
@@ -327,7 +341,11 @@ impl Run<'_> {
         Ok(damaged)
     }
 
-    async fn drop_group(&self, group: &[Day], days: &BTreeMap<Day, Vec<Archive>>) -> Result<(), ArchiveError> {
+    async fn drop_group(
+        &self,
+        group: &[Day],
+        days: &BTreeMap<Day, Vec<Archive>>,
+    ) -> Result<(), ArchiveError> {
         for day in group {
             let objects = days.get(day).map(Vec::as_slice).unwrap_or_default();
             let begun = objects
@@ -384,7 +402,12 @@ impl Run<'_> {
             tracing::warn!(%day, archived = rows, stored = counted,
                 "the database does not hold what was archived of a day, which is archived anew");
             self.archives
-                .advance(day, ArchiveState::Verified, ArchiveState::Dropped, self.clock.now())
+                .advance(
+                    day,
+                    ArchiveState::Verified,
+                    ArchiveState::Dropped,
+                    self.clock.now(),
+                )
                 .await?;
             return Ok(false);
         }
@@ -408,7 +431,7 @@ impl Run<'_> {
         let mut cursor = None;
         loop {
             let began = Instant::now();
-            let page = self.archives.page(span, cursor, GROUP).await?;
+            let page = self.archives.page(span, cursor, self.sizes.group).await?;
             let Some((series, point)) = page.last() else {
                 return Ok(hasher);
             };
@@ -433,7 +456,9 @@ pub(super) async fn pause(began: Instant) {
 }
 
 /// Work that takes its time, away from the thread that others wait for. A panic in it is an error like any other.
-pub(super) async fn blocking<T, E>(work: impl FnOnce() -> Result<T, E> + Send + 'static) -> Result<T, ArchiveError>
+pub(super) async fn blocking<T, E>(
+    work: impl FnOnce() -> Result<T, E> + Send + 'static,
+) -> Result<T, ArchiveError>
 where
     T: Send + 'static,
     E: ToString + Send + 'static,

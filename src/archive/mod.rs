@@ -24,8 +24,8 @@ pub mod restore;
 mod status;
 
 pub use archiver::{Archiver, Limits};
-pub use checksum::RowHasher;
+pub use checksum::{RowHasher, SeriesHash};
 pub use error::ArchiveError;
 pub use objects::{Location, Objects, S3Location};
-pub use parquet::{Object, ObjectWriter, Rows};
+pub use parquet::{Object, ObjectWriter, Rows, Sizes, Survey};
 pub use status::{ArchiveStatus, Trouble};

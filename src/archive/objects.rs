@@ -91,7 +91,8 @@ impl Objects {
     pub async fn put(&self, object: &str, bytes: Bytes) -> Result<(), ArchiveError> {
         let path = self.path(object)?;
         let put = self.store.put(&path, bytes.into()).await;
-        put.map(drop).map_err(|error| self.failed("writing", object, error))
+        put.map(drop)
+            .map_err(|error| self.failed("writing", object, error))
     }
 
     pub async fn get(&self, object: &str) -> Result<Bytes, ArchiveError> {
@@ -124,7 +125,10 @@ impl Objects {
     /// The names of all objects of readings, sorted.
     pub async fn list(&self) -> Result<Vec<String>, ArchiveError> {
         let path = self.path("readings")?;
-        let names = self.store.list(Some(&path)).map_ok(|meta| meta.location.to_string());
+        let names = self
+            .store
+            .list(Some(&path))
+            .map_ok(|meta| meta.location.to_string());
         let mut names: Vec<String> = names
             .try_collect()
             .await
@@ -202,7 +206,11 @@ mod tests {
         let day: Day = "2026-03-04".parse().unwrap();
         assert_eq!(name(day, 12), "readings/2026/03/04-12.parquet");
         assert_eq!(parse_name("readings/2026/03/04-12.parquet"), Some((day, 12)));
-        for other in ["readings/2026/03/04.parquet", "readings/x-1.parquet", "2026/03/04-1.parquet"] {
+        for other in [
+            "readings/2026/03/04.parquet",
+            "readings/x-1.parquet",
+            "2026/03/04-1.parquet",
+        ] {
             assert_eq!(parse_name(other), None, "{other}");
         }
     }
@@ -230,7 +238,10 @@ mod tests {
         let objects = Objects::open(&Location::Directory(directory.path().join("a/b"))).unwrap();
         assert!(objects.list().await.unwrap().is_empty());
         let name = "readings/2026/03/04-1.parquet";
-        assert!(matches!(objects.get(name).await, Err(ArchiveError::Missing { .. })));
+        assert!(matches!(
+            objects.get(name).await,
+            Err(ArchiveError::Missing { .. })
+        ));
         objects.put(name, Bytes::from_static(b"one")).await.unwrap();
         objects.put(name, Bytes::from_static(b"two")).await.unwrap();
         assert_eq!(objects.get(name).await.unwrap(), "two");

@@ -38,12 +38,29 @@ const SCHEMA: &str = "message reading {
 }";
 const COLUMNS: usize = 8;
 
-/// The most rows of an object.
-const MOST_ROWS: u64 = 4 << 20;
-/// An object ends with the group of rows that reaches this.
-const MOST_BYTES: usize = 32 << 20;
-/// The most rows of a group, which is held in memory twice.
-pub const GROUP: usize = 1 << 16;
+/// How large the pieces are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sizes {
+    /// The most rows of a group, which is held in memory twice.
+    pub group: usize,
+    /// An object ends with the group that reaches this …
+    pub rows: u64,
+    /// … or this; it lies in memory as a whole.
+    pub bytes: usize,
+}
+
+impl Default for Sizes {
+    fn default() -> Self {
+        Self {
+            group: 1 << 16,
+            rows: 4 << 20,
+            bytes: 32 << 20,
+        }
+    }
+}
+
+/// What no group of ours has.
+const GROUP_LIMIT: usize = 1 << 20;
 
 /// Readings with their names; neighbors of the same series share one.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -112,21 +129,47 @@ impl ObjectWriter {
                 .map(|(name, _)| texts[*name].clone())
                 .collect()
         };
-        let names = |of: fn(&SeriesName) -> &str| text(rows.names.iter().map(|name| of(name).into()).collect());
+        let names =
+            |of: fn(&SeriesName) -> &str| text(rows.names.iter().map(|name| of(name).into()).collect());
         write::<ByteArrayType>(&mut group, &names(|name| name.sensor.as_str()), None)?;
         write::<ByteArrayType>(&mut group, &names(|name| name.metric.as_str()), None)?;
         let unit = |place: &usize| rows.names[*place].unit.as_deref();
-        let units: Vec<ByteArray> = rows.readings.iter().filter_map(|(name, _)| unit(name).map(ByteArray::from)).collect();
-        let defined: Vec<i16> = rows.readings.iter().map(|(name, _)| i16::from(unit(name).is_some())).collect();
+        let units: Vec<ByteArray> = rows
+            .readings
+            .iter()
+            .filter_map(|(name, _)| unit(name).map(ByteArray::from))
+            .collect();
+        let defined: Vec<i16> = rows
+            .readings
+            .iter()
+            .map(|(name, _)| i16::from(unit(name).is_some()))
+            .collect();
         write::<ByteArrayType>(&mut group, &units, Some(&defined))?;
         let points = || rows.readings.iter().map(|(_, point)| point);
-        write::<Int64Type>(&mut group, &points().map(|point| point.time.0).collect::<Vec<_>>(), None)?;
-        write::<DoubleType>(&mut group, &points().map(|point| point.value).collect::<Vec<_>>(), None)?;
-        write::<Int64Type>(&mut group, &points().map(|point| point.seq.0 as i64).collect::<Vec<_>>(), None)?;
-        write::<Int32Type>(&mut group, &points().map(|point| i32::from(point.flags.0)).collect::<Vec<_>>(), None)?;
+        write::<Int64Type>(
+            &mut group,
+            &points().map(|point| point.time.0).collect::<Vec<_>>(),
+            None,
+        )?;
+        write::<DoubleType>(
+            &mut group,
+            &points().map(|point| point.value).collect::<Vec<_>>(),
+            None,
+        )?;
+        write::<Int64Type>(
+            &mut group,
+            &points().map(|point| point.seq.0 as i64).collect::<Vec<_>>(),
+            None,
+        )?;
+        write::<Int32Type>(
+            &mut group,
+            &points().map(|point| i32::from(point.flags.0)).collect::<Vec<_>>(),
+            None,
+        )?;
         let mut tags = Vec::with_capacity(rows.names.len());
         for name in &rows.names {
-            let json = serde_json::to_string(&name.tags).map_err(|error| ParquetError::External(error.into()))?;
+            let json =
+                serde_json::to_string(&name.tags).map_err(|error| ParquetError::External(error.into()))?;
             tags.push(ByteArray::from(json.into_bytes()));
         }
         write::<ByteArrayType>(&mut group, &text(tags), None)?;
@@ -139,8 +182,8 @@ impl ObjectWriter {
     }
 
     /// Whether the next row belongs into another object.
-    pub fn is_full(&self) -> bool {
-        self.hasher.rows >= MOST_ROWS || self.file.bytes_written() >= MOST_BYTES
+    pub fn is_full(&self, sizes: &Sizes) -> bool {
+        self.hasher.rows >= sizes.rows || self.file.bytes_written() >= sizes.bytes
     }
 
     /// The bytes, and what is in them.
@@ -224,7 +267,7 @@ impl Object {
     pub fn group(&self, at: usize) -> Result<Rows, String> {
         let group = self.reader.get_row_group(at).map_err(|error| error.to_string())?;
         let count = usize::try_from(group.metadata().num_rows()).unwrap_or(usize::MAX);
-        if count > 16 * GROUP {
+        if count > GROUP_LIMIT {
             return Err(format!("a group has {count} rows"));
         }
         let columns = Columns::read(group.as_ref(), count).map_err(|error| error.to_string())?;
@@ -248,7 +291,10 @@ impl Object {
             }
         }
         if hasher.rows != self.rows {
-            return Err(format!("it says that it has {} rows and has {}", self.rows, hasher.rows));
+            return Err(format!(
+                "it says that it has {} rows and has {}",
+                self.rows, hasher.rows
+            ));
         }
         if hasher.checksum != self.checksum {
             return Err(format!(
@@ -291,7 +337,12 @@ impl Columns {
         let mut units = Vec::new();
         let mut defined = Vec::new();
         let column = group.get_column_reader(2)?;
-        get_typed_column_reader::<ByteArrayType>(column).read_records(count, Some(&mut defined), None, &mut units)?;
+        get_typed_column_reader::<ByteArrayType>(column).read_records(
+            count,
+            Some(&mut defined),
+            None,
+            &mut units,
+        )?;
         let mut units = units.into_iter();
         let unit: Vec<_> = defined
             .into_iter()
@@ -341,19 +392,36 @@ impl Columns {
     }
 
     fn name(&self, at: usize) -> Result<SeriesName, String> {
-        let text = |bytes: &ByteArray| bytes.as_utf8().map(str::to_owned).map_err(|error| error.to_string());
+        let text = |bytes: &ByteArray| {
+            bytes
+                .as_utf8()
+                .map(str::to_owned)
+                .map_err(|error| error.to_string())
+        };
         Ok(SeriesName {
-            sensor: SensorId::try_from(text(&self.sensor[at])?).map_err(|error| format!("a sensor's id {error}"))?,
-            metric: MetricName::try_from(text(&self.metric[at])?).map_err(|error| format!("a metric {error}"))?,
+            sensor: SensorId::try_from(text(&self.sensor[at])?)
+                .map_err(|error| format!("a sensor's id {error}"))?,
+            metric: MetricName::try_from(text(&self.metric[at])?)
+                .map_err(|error| format!("a metric {error}"))?,
             unit: self.unit[at].as_ref().map(text).transpose()?,
-            tags: serde_json::from_slice(self.tags[at].data()).map_err(|error| format!("tags cannot be read: {error}"))?,
+            tags: serde_json::from_slice(self.tags[at].data())
+                .map_err(|error| format!("tags cannot be read: {error}"))?,
         })
     }
 }
 
-fn read<T: DataType>(group: &dyn RowGroupReader, column: usize, count: usize) -> Result<Vec<T::T>, ParquetError> {
+fn read<T: DataType>(
+    group: &dyn RowGroupReader,
+    column: usize,
+    count: usize,
+) -> Result<Vec<T::T>, ParquetError> {
     let mut values = Vec::with_capacity(count);
-    get_typed_column_reader::<T>(group.get_column_reader(column)?).read_records(count, None, None, &mut values)?;
+    get_typed_column_reader::<T>(group.get_column_reader(column)?).read_records(
+        count,
+        None,
+        None,
+        &mut values,
+    )?;
     if values.len() != count {
         return Err(ParquetError::General("a column is too short".to_owned()));
     }
@@ -425,9 +493,8 @@ mod tests {
         for at in 0..bytes.len() {
             let mut damaged = bytes.to_vec();
             damaged[at] ^= 0x10;
-            let read = std::panic::catch_unwind(|| {
-                Object::open(damaged.into()).and_then(|object| object.survey())
-            });
+            let read =
+                std::panic::catch_unwind(|| Object::open(damaged.into()).and_then(|object| object.survey()));
             noticed += usize::from(!matches!(read, Ok(Ok(_))));
         }
         // The rest are statistics, names of encodings and the like, which only the SHA-256 covers.

@@ -7,10 +7,10 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use super::ArchiveError;
 use super::archiver::{blocking, pause, sha256};
 use super::objects::{self, Objects};
 use super::parquet::{Object, Survey};
-use super::ArchiveError;
 use crate::domain::{Day, SeriesId, Timestamp};
 use crate::storage::archives::{Adopted, Archive, ArchivePage, ArchiveState, Archives, Contents, SeriesName};
 use crate::storage::history::StoredPoint;
@@ -141,7 +141,10 @@ pub async fn verify(objects: &Objects, candidate: Candidate) -> Result<Verified,
         let found = sha256(&bytes);
         let known = candidate.known.as_ref().and_then(|archive| archive.contents);
         if let Some(known) = known.filter(|known| known.sha256 != found) {
-            return Err(format!("its SHA-256 is {found}, the catalog has {}", known.sha256));
+            return Err(format!(
+                "its SHA-256 is {found}, the catalog has {}",
+                known.sha256
+            ));
         }
         let length = bytes.len() as u64;
         let object = Object::open(bytes)?;
@@ -202,8 +205,10 @@ pub async fn restore(
         }
         for chunk in rows.readings.chunks(CHUNK) {
             let began = Instant::now();
-            let put: Vec<(SeriesId, StoredPoint)> =
-                chunk.iter().map(|(name, point)| (numbers[*name], *point)).collect();
+            let put: Vec<(SeriesId, StoredPoint)> = chunk
+                .iter()
+                .map(|(name, point)| (numbers[*name], *point))
+                .collect();
             let restored = archives.restore(&put).await?;
             outcome.rows += chunk.len() as u64;
             outcome.stored += restored.stored;

@@ -29,7 +29,11 @@ pub struct Trouble {
 
 impl ArchiveStatus {
     pub fn register(&self, registry: &mut Registry) {
-        registry.register("archive_rows", "Readings archived and verified", self.rows.clone());
+        registry.register(
+            "archive_rows",
+            "Readings archived and verified",
+            self.rows.clone(),
+        );
         registry.register_with_unit(
             "archive_object",
             "Bytes of objects verified",
@@ -43,8 +47,16 @@ impl ArchiveStatus {
             "Archived days dropped from the database",
             self.days_dropped.clone(),
         );
-        registry.register("archive_failures", "Runs of the archive that failed", self.failures.clone());
-        registry.register("archive_failing", "1 while the last run failed", self.failing.clone());
+        registry.register(
+            "archive_failures",
+            "Runs of the archive that failed",
+            self.failures.clone(),
+        );
+        registry.register(
+            "archive_failing",
+            "1 while the last run failed",
+            self.failing.clone(),
+        );
     }
 
     pub fn succeeded(&self) {

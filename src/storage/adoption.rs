@@ -64,8 +64,9 @@ impl<'a> Adoption<'a> {
                 name.sensor.as_str()
             )));
         }
-        self.next_batch
-            .map(|_| Adopted::NotAlone("its readings have sequences that this database never gave".to_owned()))
+        self.next_batch.map(|_| {
+            Adopted::NotAlone("its readings have sequences that this database never gave".to_owned())
+        })
     }
 }
 
@@ -95,7 +96,11 @@ mod tests {
         let plan = Adoption::plan(&names, &known, BatchNumber(9).end(), given);
         assert_eq!(plan.all, [1, 2, 3, 4].map(SeriesId));
         assert_eq!(plan.sensors.len(), 1);
-        let series: Vec<_> = plan.series.iter().map(|(series, sensor, _)| (*series, *sensor)).collect();
+        let series: Vec<_> = plan
+            .series
+            .iter()
+            .map(|(series, sensor, _)| (*series, *sensor))
+            .collect();
         assert_eq!(series, [(2, 1), (3, 1), (4, 0)]);
         assert_eq!(plan.next_batch, None);
         assert!(plan.refused().is_some());

@@ -208,7 +208,9 @@ impl FromStr for Sha256 {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let bytes = data_encoding::HEXLOWER.decode(text.as_bytes()).unwrap_or_default();
+        let bytes = data_encoding::HEXLOWER
+            .decode(text.as_bytes())
+            .unwrap_or_default();
         bytes.try_into().map(Sha256).map_err(|_| "is no SHA-256")
     }
 }

@@ -13,6 +13,7 @@ mod adoption;
 pub mod archives;
 pub mod commit;
 pub mod error;
+mod gone;
 pub mod history;
 mod judgement;
 pub mod null;

@@ -46,7 +46,14 @@ macro_rules! load {
 #[async_trait]
 impl Archives for PostgresStore {
     async fn next_to_archive(&self, from: Day, before: Timestamp) -> Result<Option<Day>, StoreError> {
-        load!(self, "looking for a day to archive", next, &self.layout, from, before)
+        load!(
+            self,
+            "looking for a day to archive",
+            next,
+            &self.layout,
+            from,
+            before
+        )
     }
 
     async fn export_up_to(&self, day: Day) -> Result<Option<Seq>, StoreError> {
@@ -121,8 +128,9 @@ impl Archives for PostgresStore {
             ArchiveState::Dropped => ", dropped_at = $2",
             _ => "",
         };
-        let sql =
-            format!("UPDATE archives SET state = $1{noted} WHERE day = $3 AND state = $4 AND $2::timestamptz IS NOT NULL");
+        let sql = format!(
+            "UPDATE archives SET state = $1{noted} WHERE day = $3 AND state = $4 AND $2::timestamptz IS NOT NULL"
+        );
         let query = sqlx::query(AssertSqlSafe(sql))
             .bind(to.as_str())
             .bind(Time(at))
@@ -143,7 +151,13 @@ impl Archives for PostgresStore {
     }
 
     async fn droppable(&self, days: &[Day]) -> Result<Vec<Vec<Day>>, StoreError> {
-        load!(self, "looking for days to drop", dropped::groups, &self.layout, days)
+        load!(
+            self,
+            "looking for days to drop",
+            dropped::groups,
+            &self.layout,
+            days
+        )
     }
 
     async fn drop_days(&self, days: &[Day], at: Timestamp) -> Result<Dropped, StoreError> {

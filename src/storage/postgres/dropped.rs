@@ -7,12 +7,12 @@
 use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgConnection;
 
+use super::PostgresStore;
 use super::archives::holds_readings;
 use super::connection::command;
 use super::fault::Fault;
 use super::partitions::{Layout, Table};
 use super::time::Time;
-use super::PostgresStore;
 use crate::domain::{Day, Seq, Timestamp};
 use crate::storage::StoreError;
 use crate::storage::archives::{ArchivePage, ArchiveState, Archives, Dropped};
@@ -159,13 +159,16 @@ async fn drop_cells(
             .filter(|(of, state, _)| *of == day && state == "dropping");
         of_day.map(|(_, _, up_to)| *up_to).max()
     };
-    if objects.iter().any(|(_, state, _)| state == "restored") || days.iter().any(|day| up_to(*day).is_none()) {
+    if objects.iter().any(|(_, state, _)| state == "restored") || days.iter().any(|day| up_to(*day).is_none())
+    {
         return Ok(Dropped::Changed);
     }
     let cells: Vec<&Cell> = cells.iter().collect();
     for cell in &cells {
         let lock = format!("LOCK TABLE {} IN SHARE MODE", cell.name);
-        sqlx::raw_sql(AssertSqlSafe(lock)).execute(&mut *connection).await?;
+        sqlx::raw_sql(AssertSqlSafe(lock))
+            .execute(&mut *connection)
+            .await?;
     }
     let (Some(first), Some(last)) = (cells.first(), cells.last()) else {
         return Ok(Dropped::Done);
@@ -196,16 +199,21 @@ async fn drop_cells(
             }
             Layout::Partitions(_) => {
                 let name = &cell.name;
-                let drop = format!("DROP TABLE {name}; DELETE FROM partitions WHERE format('%I', name) = '{name}'");
-                sqlx::raw_sql(AssertSqlSafe(drop)).execute(&mut *connection).await?;
+                let drop =
+                    format!("DROP TABLE {name}; DELETE FROM partitions WHERE format('%I', name) = '{name}'");
+                sqlx::raw_sql(AssertSqlSafe(drop))
+                    .execute(&mut *connection)
+                    .await?;
             }
         }
     }
-    sqlx::query("UPDATE archives SET state = 'dropped', dropped_at = $2 WHERE day = ANY($1) AND state = 'dropping'")
-        .bind(names(days))
-        .bind(Time(at))
-        .execute(connection)
-        .await?;
+    sqlx::query(
+        "UPDATE archives SET state = 'dropped', dropped_at = $2 WHERE day = ANY($1) AND state = 'dropping'",
+    )
+    .bind(names(days))
+    .bind(Time(at))
+    .execute(connection)
+    .await?;
     Ok(Dropped::Done)
 }
 
@@ -285,7 +293,13 @@ mod tests {
     #[test]
     fn days_go_with_those_that_share_their_cells() {
         // Two chunks within the first day, one over the second and third, one that begins in the middle of the third.
-        let cells = [cell(0, 12), cell(12, 24), cell(24, 60), cell(60, 96), cell(96, 120)];
+        let cells = [
+            cell(0, 12),
+            cell(12, 24),
+            cell(24, 60),
+            cell(60, 96),
+            cell(96, 120),
+        ];
         assert_eq!(whole(&cells, day(0)), (day(0), day(1)));
         assert_eq!(whole(&cells, day(1)), (day(1), day(4)));
         assert_eq!(whole(&cells, day(3)), (day(1), day(4)));

@@ -5,12 +5,12 @@
 
 use sqlx::postgres::PgConnection;
 
+use super::PostgresStore;
 use super::connection::command;
 use super::fault::Fault;
 use super::partitions::{Layout, Table};
 use super::statement::{number, text};
 use super::time::Time;
-use super::PostgresStore;
 use crate::domain::{Seq, SeriesId, Timestamp};
 use crate::storage::ErrorClass;
 use crate::storage::adoption::{Adoption, Given, Known};
@@ -86,10 +86,30 @@ async fn adopt_in(
         "INSERT INTO series (id, sensor_id, metric, unit)
          SELECT * FROM unnest($1::integer[], $2::integer[], $3::text[], $4::text[])",
     )
-    .bind(series.iter().map(|(series, _, _)| number(*series)).collect::<Vec<_>>())
-    .bind(series.iter().map(|(_, sensor, _)| number(*sensor)).collect::<Vec<_>>())
-    .bind(series.iter().map(|(_, _, name)| name.metric.as_str()).collect::<Vec<_>>())
-    .bind(series.iter().map(|(_, _, name)| name.unit.as_deref().map(text)).collect::<Vec<_>>())
+    .bind(
+        series
+            .iter()
+            .map(|(series, _, _)| number(*series))
+            .collect::<Vec<_>>(),
+    )
+    .bind(
+        series
+            .iter()
+            .map(|(_, sensor, _)| number(*sensor))
+            .collect::<Vec<_>>(),
+    )
+    .bind(
+        series
+            .iter()
+            .map(|(_, _, name)| name.metric.as_str())
+            .collect::<Vec<_>>(),
+    )
+    .bind(
+        series
+            .iter()
+            .map(|(_, _, name)| name.unit.as_deref().map(text))
+            .collect::<Vec<_>>(),
+    )
     .execute(&mut *connection)
     .await?;
     if let Some(next) = plan.next_batch {
@@ -113,7 +133,9 @@ pub(super) async fn restore(
     };
     if let Layout::Partitions(partitions) = &store.layout {
         let times = rows.iter().map(|(_, point)| (Table::Readings, point.time));
-        store.make_partitions(partitions, partitions.missing_of(times)).await?;
+        store
+            .make_partitions(partitions, partitions.missing_of(times))
+            .await?;
     }
     let mut reader = store.reader().await?;
     command(reader.connection(), BEGIN).await?;
@@ -158,8 +180,16 @@ async fn restore_in(
     .bind(&series)
     .bind(&times)
     .bind(rows.iter().map(|(_, point)| point.value).collect::<Vec<_>>())
-    .bind(rows.iter().map(|(_, point)| point.seq.0 as i64).collect::<Vec<_>>())
-    .bind(rows.iter().map(|(_, point)| i16::from(point.flags.0)).collect::<Vec<_>>())
+    .bind(
+        rows.iter()
+            .map(|(_, point)| point.seq.0 as i64)
+            .collect::<Vec<_>>(),
+    )
+    .bind(
+        rows.iter()
+            .map(|(_, point)| i16::from(point.flags.0))
+            .collect::<Vec<_>>(),
+    )
     .execute(connection)
     .await?;
     restored.stored = stored.rows_affected();

@@ -23,7 +23,8 @@ use crate::storage::history::StoredPoint;
 const CHUNK: i64 = 5_000;
 
 /// The first reading of any series from a time on.
-pub(super) const NEXT_READING: &str = "SELECT min((SELECT r.time FROM readings r WHERE r.series_id = s.id AND r.time >= ?
+pub(super) const NEXT_READING: &str =
+    "SELECT min((SELECT r.time FROM readings r WHERE r.series_id = s.id AND r.time >= ?
     ORDER BY r.time LIMIT 1)) FROM series s";
 
 /// From series to series, within each by time.

@@ -5,11 +5,11 @@
 
 use sqlx::sqlite::SqliteConnection;
 
+use super::SqliteStore;
 use super::connection::finish;
 use super::fault::Fault;
 use super::readings::json;
 use super::statement::MultiRow;
-use super::SqliteStore;
 use crate::domain::{Seq, SeriesId};
 use crate::storage::adoption::{Adoption, Given, Known};
 use crate::storage::archives::{Adopted, Restored, SeriesName};
@@ -96,7 +96,12 @@ async fn adopt_in(
     Ok(Adopted::Series(plan.all))
 }
 
-static SENSORS: MultiRow = MultiRow::new("INSERT INTO sensors (id, sensor_id, tags) VALUES", "(?,?,?)", "", 512);
+static SENSORS: MultiRow = MultiRow::new(
+    "INSERT INTO sensors (id, sensor_id, tags) VALUES",
+    "(?,?,?)",
+    "",
+    512,
+);
 static SERIES: MultiRow = MultiRow::new(
     "INSERT INTO series (id, sensor_id, metric, unit) VALUES",
     "(?,?,?,?)",
