@@ -7,7 +7,10 @@ use std::sync::Once;
 pub fn install_provider() {
     static INSTALLED: Once = Once::new();
     INSTALLED.call_once(|| {
-        if rustls::crypto::ring::default_provider().install_default().is_err() {
+        if rustls::crypto::ring::default_provider()
+            .install_default()
+            .is_err()
+        {
             tracing::debug!("another part of the process has chosen the cryptography for TLS");
         }
     });

@@ -75,7 +75,9 @@ async fn release(archives: &dyn Archives, args: &RestoreArgs) -> Outcome {
     days.dedup();
     for day in &days {
         let (restored, verified) = (ArchiveState::Restored, ArchiveState::Verified);
-        archives.advance(*day, restored, verified, SystemClock.now()).await?;
+        archives
+            .advance(*day, restored, verified, SystemClock.now())
+            .await?;
     }
     print(&format!("{} restored days released", days.len()))
 }
@@ -146,7 +148,10 @@ impl Work<'_> {
             ended = self.restore(again, terms, &name, place, count).await?;
         }
         let Ended::Restored(outcome) = ended else {
-            return Err(CommandError::new(ExitCode::Failed, format!("{name}: nobody else is there, and yet")));
+            return Err(CommandError::new(
+                ExitCode::Failed,
+                format!("{name}: nobody else is there, and yet"),
+            ));
         };
         self.sum.objects += 1;
         self.sum.rows += outcome.rows;

@@ -21,7 +21,11 @@ pub struct ArchiveSettings {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region: Option<String>,
     /// Address of a server that is compatible with S3, such as `http://127.0.0.1:9000`. Without it, that of Amazon.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "endpoint")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "endpoint"
+    )]
     pub endpoint: Option<String>,
     /// Without it, credentials are looked for as Amazon's tools do: in `AWS_*`, or from the machine itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -36,7 +40,10 @@ pub struct ArchiveSettings {
 pub enum ArchiveUrl {
     Directory(PathBuf),
     /// `prefix` may be empty.
-    S3 { bucket: String, prefix: String },
+    S3 {
+        bucket: String,
+        prefix: String,
+    },
 }
 
 impl ArchiveUrl {
@@ -114,7 +121,9 @@ fn endpoint<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>
         Ok(url) if ["http", "https"].contains(&url.scheme()) && url.has_host() => {
             Ok(Some(text.trim().trim_end_matches('/').to_owned()))
         }
-        _ => Err(D::Error::custom("must be an address such as \"http://127.0.0.1:9000\"")),
+        _ => Err(D::Error::custom(
+            "must be an address such as \"http://127.0.0.1:9000\"",
+        )),
     }
 }
 
