@@ -147,18 +147,21 @@ impl Run<'_> {
     /// Returns the first damage; other errors end it.
     async fn export_all(&self, before: Timestamp) -> Result<Option<ArchiveError>, ArchiveError> {
         let mut damaged = None;
+        let mut waiting = None;
         let mut from = Day::MIN;
         while let Some(day) = self.archives.next_to_archive(from, before).await? {
             match self.export(day, None).await {
                 Ok(Exported::Rows(rows)) => tracing::info!(%day, rows, "a day was archived and verified"),
                 Ok(Exported::Waiting) => {
                     tracing::info!(%day, "days from here on wait until no sensor needs their readings");
+                    waiting = Some(day);
                     break;
                 }
                 Err(error) => damaged = damaged.or(Some(only_damage(error)?)),
             }
             from = day.next();
         }
+        self.status.set_waiting(waiting);
         Ok(damaged)
     }
 
@@ -168,7 +171,7 @@ impl Run<'_> {
             return Ok(Exported::Waiting);
         };
         let span = Span { day, after, up_to };
-        let known = self.archives.archives(&ArchivePage::of(day)).await?;
+        let known = self.archives.catalog(&ArchivePage::of(day)).await?;
         let mut next_part = known.iter().map(|archive| archive.part).max().unwrap_or(0) + 1;
         // What an export before left behind is written over, and what is not is forgotten at the end.
         let mut stale: BTreeSet<u32> = BTreeSet::new();
@@ -321,14 +324,14 @@ impl Run<'_> {
     async fn drop_all(&self, before: Timestamp) -> Result<Option<ArchiveError>, ArchiveError> {
         let mut days: BTreeMap<Day, Vec<Archive>> = BTreeMap::new();
         for state in [ArchiveState::Verified, ArchiveState::Dropping] {
-            for archive in self.archives.archives(&ArchivePage::in_state(state)).await? {
+            for archive in self.archives.catalog(&ArchivePage::in_state(state)).await? {
                 if archive.day.end() <= before {
                     days.entry(archive.day).or_default().push(archive);
                 }
             }
         }
         let restored = ArchivePage::in_state(ArchiveState::Restored);
-        for archive in self.archives.archives(&restored).await? {
+        for archive in self.archives.catalog(&restored).await? {
             days.remove(&archive.day);
         }
         let all: Vec<Day> = days.keys().copied().collect();

@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::TryStreamExt;
-use object_store::aws::AmazonS3Builder;
+use object_store::ClientConfigKey;
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
@@ -21,6 +22,8 @@ use crate::domain::Day;
 
 /// Longer ones are none of ours, and are not read into memory.
 const LONGEST: u64 = 512 << 20;
+/// How long a bucket may take for an object.
+const TIMEOUT: &str = "300 seconds";
 
 #[derive(Debug, Clone)]
 pub enum Location {
@@ -149,7 +152,12 @@ impl Objects {
 impl S3Location {
     fn open(&self) -> Result<Arc<dyn ObjectStore>, Box<dyn std::error::Error + Send + Sync>> {
         crate::tls::install_provider();
+        // An object as a whole within this time, also on a slow line; `AWS_*` may say otherwise.
+        let timeout = AmazonS3ConfigKey::Client(ClientConfigKey::Timeout);
         let mut builder = AmazonS3Builder::from_env().with_bucket_name(&self.bucket);
+        if builder.get_config_value(&timeout).is_none() {
+            builder = builder.with_config(timeout, TIMEOUT);
+        }
         if let Some(region) = &self.region {
             builder = builder.with_region(region);
         }

@@ -104,7 +104,7 @@ pub async fn find(
         to,
         ..ArchivePage::all()
     };
-    let known = archives.archives(&page).await?;
+    let known = archives.catalog(&page).await?;
     let mut found: BTreeMap<String, Option<Archive>> = objects
         .list()
         .await?
@@ -124,7 +124,7 @@ pub async fn find(
 /// One object by its name.
 pub async fn named(archives: &dyn Archives, object: &str) -> Result<Candidate, ArchiveError> {
     let known = match objects::parse_name(object) {
-        Some((day, _)) => archives.archives(&ArchivePage::of(day)).await?,
+        Some((day, _)) => archives.catalog(&ArchivePage::of(day)).await?,
         None => Vec::new(),
     };
     Ok(Candidate {
@@ -248,7 +248,7 @@ async fn mark(
     let mut archive = match candidate.known {
         Some(archive) => archive,
         None => {
-            let taken = archives.archives(&ArchivePage::of(object.day)).await?;
+            let taken = archives.catalog(&ArchivePage::of(object.day)).await?;
             let taken: Vec<u32> = taken.iter().map(|archive| archive.part).collect();
             let own = objects::parse_name(&candidate.object).map(|(_, part)| part);
             let part = own.filter(|part| !taken.contains(part));

@@ -5,7 +5,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::domain::Timestamp;
+use crate::domain::{Day, Timestamp};
 
 /// Shared by those who work and those who are asked.
 #[derive(Debug, Default)]
@@ -18,6 +18,7 @@ pub struct ArchiveStatus {
     pub failures: Counter,
     pub failing: Gauge,
     trouble: Mutex<Option<Trouble>>,
+    waiting: Mutex<Option<Day>>,
 }
 
 /// Why the last run failed.
@@ -68,6 +69,15 @@ impl ArchiveStatus {
         self.failures.inc();
         self.failing.set(1);
         *self.trouble.lock() = Some(Trouble { time, message });
+    }
+
+    /// From which day on a sensor that is behind may need the readings; `None` while none does.
+    pub fn set_waiting(&self, day: Option<Day>) {
+        *self.waiting.lock() = day;
+    }
+
+    pub fn waiting(&self) -> Option<Day> {
+        *self.waiting.lock()
     }
 
     /// `None` while all is well.

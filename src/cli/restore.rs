@@ -67,7 +67,7 @@ async fn release(archives: &dyn Archives, args: &RestoreArgs) -> Outcome {
         ..ArchivePage::in_state(ArchiveState::Restored)
     };
     let mut days: Vec<Day> = archives
-        .archives(&page)
+        .catalog(&page)
         .await?
         .iter()
         .map(|archive| archive.day)

@@ -44,7 +44,7 @@ pub trait Archives: Send + Sync + 'static {
     async fn names(&self, series: &[SeriesId]) -> Result<Vec<(SeriesId, SeriesName)>, StoreError>;
 
     /// Objects of the catalog, newest day first.
-    async fn archives(&self, page: &ArchivePage) -> Result<Vec<Archive>, StoreError>;
+    async fn catalog(&self, page: &ArchivePage) -> Result<Vec<Archive>, StoreError>;
 
     /// Writes an object into the catalog, over what was said of it before.
     async fn record_archive(&self, archive: &Archive) -> Result<(), StoreError>;

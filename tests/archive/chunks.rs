@@ -109,7 +109,7 @@ async fn days_that_share_chunks_go_together(flavor: Flavor) {
     let all: Vec<_> = days.iter().flat_map(|day| readings(*day, 24, 0)).collect();
     commit(&store, vec![settled(2, &all)]).await;
     let before = everything_stored(&store).await;
-    let archives = Store::archives(&store).unwrap();
+    let archives = store.archives().unwrap();
     let groups = archives.droppable(&days).await.unwrap();
     // At the ends of what there is, fewer may share.
     let group = groups.iter().find(|group| group.len() == 3).unwrap();
@@ -187,7 +187,7 @@ async fn what_comes_at_the_last_moment_keeps_the_chunk(flavor: Flavor) {
     commit(&store, vec![settled(2, &readings(day, 10, 0))]).await;
     world.set(day, 2);
     world.run(&store).await;
-    let archives = Store::archives(&store).unwrap();
+    let archives = store.archives().unwrap();
     archives
         .advance(day, Verified, Dropping, Timestamp(0))
         .await

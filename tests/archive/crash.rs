@@ -22,7 +22,7 @@ struct Failing<S> {
 
 impl<S: Store> Failing<S> {
     fn inner(&self) -> &dyn Archives {
-        Store::archives(&*self.inner).unwrap()
+        self.inner.archives().unwrap()
     }
 
     async fn ask<T>(&self, question: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
@@ -67,7 +67,7 @@ fails! {
     page(span: &Span, after: Option<(SeriesId, Timestamp)>, limit: usize) -> Vec<(SeriesId, StoredPoint)>;
     count(span: &Span) -> u64;
     names(series: &[SeriesId]) -> Vec<(SeriesId, SeriesName)>;
-    archives(page: &ArchivePage) -> Vec<Archive>;
+    catalog(page: &ArchivePage) -> Vec<Archive>;
     record_archive(archive: &Archive) -> ();
     discard_unfinished(day: Day) -> ();
     advance(day: Day, from: ArchiveState, to: ArchiveState, at: Timestamp) -> u64;
@@ -111,7 +111,7 @@ pub async fn whatever_fails_goes_on_where_it_was<F: Fixture>(fixture: F) {
             }
             for _ in 0..3 {
                 // A new one, as after a restart.
-                let archives = Store::archives(&*store).unwrap();
+                let archives = store.archives().unwrap();
                 world
                     .archiver()
                     .sizes(sizes)

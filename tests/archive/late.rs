@@ -124,6 +124,7 @@ pub async fn a_sensor_that_is_behind_keeps_its_readings<F: Fixture>(fixture: F) 
     world.set(third, 10);
     world.run(&store).await;
     assert_eq!(states(&store).await, [(first, 1, Dropped)]);
+    assert_eq!(world.status.waiting(), Some(second));
     assert_same!(
         everything_stored(&store).await,
         [of_day(&before, second), of_day(&before, third)].concat()
@@ -132,6 +133,7 @@ pub async fn a_sensor_that_is_behind_keeps_its_readings<F: Fixture>(fixture: F) 
     assert_eq!(loaded.sensors[0].tail.len(), 1);
     commit(&store, vec![settled(5, &[])]).await;
     world.run(&store).await;
+    assert_eq!(world.status.waiting(), None);
     assert_same!(everything_stored(&store).await, []);
     world.restore(&store, (first, third), None, false).await.unwrap();
     assert_same!(everything_stored(&store).await, before);
@@ -161,7 +163,7 @@ pub async fn a_day_that_changed_behind_the_archive_is_archived_anew<F: Fixture>(
     assert_same!(everything_stored(&store).await, []);
     assert_eq!(states(&store).await, [(day, 1, Dropped), (day, 2, Dropped)]);
     // The newer object alone brings everything back.
-    let archives = Store::archives(&store).unwrap();
+    let archives = store.archives().unwrap();
     let objects = world.objects();
     let candidate = sensorhive::archive::restore::named(archives, &catalog(&store).await[0].object)
         .await

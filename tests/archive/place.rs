@@ -68,7 +68,7 @@ pub async fn a_place_that_fails_drops_nothing_and_goes_on_later<F: Fixture>(fixt
     std::fs::write(&path, "in the way").unwrap();
     let status = Arc::new(ArchiveStatus::default());
     let archiver = Archiver::new(Location::Directory(path.clone()), world.limits, status.clone());
-    let archives = Store::archives(&store).unwrap();
+    let archives = store.archives().unwrap();
     let error = archiver.run(archives, &world.clock).await.unwrap_err();
     assert!(error.to_string().contains("opening the archive at"), "{error}");
     assert_same!(everything_stored(&store).await, before);

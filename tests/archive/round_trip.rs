@@ -60,7 +60,7 @@ pub async fn what_was_archived_and_dropped_comes_back_as_it_was<F: Fixture>(fixt
     // And they stay, until they are released, and go again by the object that there is.
     world.run(&store).await;
     assert_same!(everything_stored(&store).await, before);
-    let archives = Store::archives(&store).unwrap();
+    let archives = store.archives().unwrap();
     for day in [old, new] {
         assert_eq!(
             archives
@@ -110,7 +110,7 @@ pub async fn a_large_day_is_cut_into_objects<F: Fixture>(fixture: F) {
     });
     world.set(day, 4);
     archiver
-        .run(Store::archives(&store).unwrap(), &world.clock)
+        .run(store.archives().unwrap(), &world.clock)
         .await
         .unwrap();
     let rows: Vec<u64> = catalog(&store)

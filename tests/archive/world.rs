@@ -128,8 +128,8 @@ pub async fn checksum(store: &impl Store, day: Day) -> (u64, RowsChecksum) {
 }
 
 pub async fn catalog(store: &impl Store) -> Vec<Archive> {
-    let archives = Store::archives(store).unwrap();
-    archives.archives(&ArchivePage::all()).await.unwrap()
+    let archives = store.archives().unwrap();
+    archives.catalog(&ArchivePage::all()).await.unwrap()
 }
 
 /// Day, part and state of every object, oldest first.
@@ -190,7 +190,7 @@ impl World {
     }
 
     pub async fn try_run(&self, store: &impl Store) -> std::result::Result<(), ArchiveError> {
-        let archives = Store::archives(store).unwrap();
+        let archives = store.archives().unwrap();
         self.archiver().run(archives, &self.clock).await
     }
 
@@ -206,7 +206,7 @@ impl World {
         keep: Option<i64>,
         alone: bool,
     ) -> std::result::Result<Vec<Outcome>, String> {
-        let archives = Store::archives(store).unwrap();
+        let archives = store.archives().unwrap();
         let objects = self.objects();
         let terms = Terms {
             now: self.clock.now(),

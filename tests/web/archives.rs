@@ -2,7 +2,6 @@
 
 use sensorhive::archive::Trouble;
 use sensorhive::domain::{Day, Seq, Timestamp};
-use sensorhive::storage::Store;
 use sensorhive::storage::archives::*;
 use serde_json::{Value, json};
 
@@ -33,7 +32,7 @@ fn archive(day: &str, part: u32, state: ArchiveState) -> Archive {
 async fn archives_come_by_the_page_newest_first() {
     let app = App::spawn().await;
     assert_eq!(app.get("/api/archives").await.body, json!({"data": []}));
-    let archives = Store::archives(&*app.state.store).unwrap();
+    let archives = app.state.store.archives().unwrap();
     for (day, part, state) in [
         ("2026-03-01", 1, ArchiveState::Dropped),
         ("2026-03-01", 2, ArchiveState::Dropped),
@@ -108,6 +107,8 @@ async fn a_failing_archive_is_told_and_the_service_stays_ready() {
         metrics.contains("sensorhive_archive_failures_total 1\n"),
         "{metrics}"
     );
+    status.set_waiting(Some("2026-03-01".parse().unwrap()));
+    assert_eq!(app.get("/api/archives").await.body["waiting_from"], "2026-03-01");
     status.succeeded();
     assert_eq!(
         app.get("/readyz").await.body["dependencies"]["archive"],

@@ -77,7 +77,7 @@ impl Archives for PostgresStore {
         load!(self, "reading names of series", names, series)
     }
 
-    async fn archives(&self, page: &ArchivePage) -> Result<Vec<Archive>, StoreError> {
+    async fn catalog(&self, page: &ArchivePage) -> Result<Vec<Archive>, StoreError> {
         load!(self, "reading the catalog of archives", catalog, page)
     }
 

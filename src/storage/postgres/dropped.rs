@@ -223,7 +223,7 @@ async fn delete_past(store: &PostgresStore, day: Day, at: Timestamp) -> Result<D
         state: Some(ArchiveState::Dropping),
         ..ArchivePage::of(day)
     };
-    let objects = store.archives(&dropping).await.map_err(stored)?;
+    let objects = store.catalog(&dropping).await.map_err(stored)?;
     let Some(up_to) = objects.iter().map(|archive| archive.up_to).max() else {
         return Ok(Dropped::Changed);
     };
@@ -235,7 +235,7 @@ async fn delete_past(store: &PostgresStore, day: Day, at: Timestamp) -> Result<D
             state: Some(ArchiveState::Restored),
             ..ArchivePage::of(day)
         };
-        if !store.archives(&restored).await.map_err(stored)?.is_empty() {
+        if !store.catalog(&restored).await.map_err(stored)?.is_empty() {
             return Ok(Dropped::Changed);
         }
     }

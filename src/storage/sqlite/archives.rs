@@ -160,7 +160,7 @@ impl Archives for SqliteStore {
         read.await.map_err(|fault: Fault| fault.during(what))
     }
 
-    async fn archives(&self, page: &ArchivePage) -> Result<Vec<Archive>, StoreError> {
+    async fn catalog(&self, page: &ArchivePage) -> Result<Vec<Archive>, StoreError> {
         let what = "reading the catalog of archives";
         let (day, part) = page.before.unwrap_or((Day::MAX, u32::MAX));
         let read = async {
@@ -281,7 +281,7 @@ impl SqliteStore {
             state: Some(ArchiveState::Dropping),
             ..ArchivePage::of(day)
         };
-        let objects = self.archives(&dropping).await?;
+        let objects = self.catalog(&dropping).await?;
         let Some(up_to) = objects.iter().map(|archive| archive.up_to).max() else {
             return Ok(Dropped::Changed);
         };

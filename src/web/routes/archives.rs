@@ -26,6 +26,10 @@ pub struct ArchivesBody {
     /// Why the last run of the archive failed; absent while all is well.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trouble: Option<TroubleBody>,
+    /// Days from this one on are not archived yet, since a sensor that is paused or behind may need their readings.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = Date)]
+    pub waiting_from: Option<String>,
 }
 
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -81,7 +85,7 @@ pub async fn list(state: Data<AppState>, request: HttpRequest) -> Result<Json<Ar
     };
     params.finish()?;
     let found = match state.store.archives() {
-        Some(archives) => archives.archives(&page).await?,
+        Some(archives) => archives.catalog(&page).await?,
         None => Vec::new(),
     };
     let next = found
@@ -95,6 +99,7 @@ pub async fn list(state: Data<AppState>, request: HttpRequest) -> Result<Json<Ar
             time: Time(trouble.time),
             message: trouble.message,
         }),
+        waiting_from: state.metrics.archive.waiting().map(|day| day.to_string()),
     }))
 }
 
