@@ -58,6 +58,7 @@ on_every_store! {
         a_large_day_is_cut_into_objects,
         another_database_takes_an_archive_in,
         a_stored_reading_is_never_overwritten,
+        a_day_of_which_a_part_is_restored_stays_whole,
         a_restored_day_stays_for_as_long_as_asked;
     late:
         readings_that_come_after_the_export_are_archived_too,

@@ -163,23 +163,8 @@ pub async fn a_day_that_changed_behind_the_archive_is_archived_anew<F: Fixture>(
     assert_same!(everything_stored(&store).await, []);
     assert_eq!(states(&store).await, [(day, 1, Dropped), (day, 2, Dropped)]);
     // The newer object alone brings everything back.
-    let archives = store.archives().unwrap();
-    let objects = world.objects();
-    let candidate = sensorhive::archive::restore::named(archives, &catalog(&store).await[0].object)
-        .await
-        .unwrap();
-    let verified = sensorhive::archive::restore::verify(&objects, candidate)
-        .await
-        .unwrap();
-    let terms = sensorhive::archive::restore::Terms {
-        now: Timestamp(0),
-        keep_until: None,
-        alone: false,
-    };
-    let ended = sensorhive::archive::restore::restore(archives, verified, terms, |_| {}).await;
-    assert!(matches!(
-        ended,
-        Ok(sensorhive::archive::restore::Ended::Restored(_))
-    ));
+    world
+        .restore_object(&store, &catalog(&store).await[0].object)
+        .await;
     assert_same!(everything_stored(&store).await, before);
 }

@@ -226,3 +226,32 @@ pub async fn a_restored_day_stays_for_as_long_as_asked<F: Fixture>(fixture: F) {
     assert_same!(everything_stored(&store).await, []);
     assert_eq!(states(&store).await, [(day, 1, Dropped)]);
 }
+
+pub async fn a_day_of_which_a_part_is_restored_stays_whole<F: Fixture>(fixture: F) {
+    let store = filled(&fixture).await;
+    let mut world = World::new();
+    let day = day(20);
+    commit(&store, vec![settled(2, &readings(day, 10, 0))]).await;
+    world.set(day, 4);
+    world.run(&store).await;
+    let first = catalog(&store).await[0].object.clone();
+    let retention = world.limits.retention.take();
+    commit(&store, vec![settled(3, &readings(day, 2, 9))]).await;
+    world.run(&store).await;
+    assert_eq!(states(&store).await, [(day, 1, Dropped), (day, 2, Verified)]);
+    assert_eq!(world.restore_object(&store, &first).await.stored, 60);
+    world.limits.retention = retention;
+    for _ in 0..2 {
+        world.run(&store).await;
+        assert_eq!(states(&store).await, [(day, 1, Restored), (day, 2, Verified)]);
+        assert_eq!(everything_stored(&store).await.len(), 72);
+    }
+    let archives = store.archives().unwrap();
+    archives
+        .advance(day, Restored, Verified, Timestamp(0))
+        .await
+        .unwrap();
+    world.run(&store).await;
+    assert_eq!(states(&store).await, [(day, 1, Dropped), (day, 2, Dropped)]);
+    assert_eq!(everything_stored(&store).await.len(), 0);
+}

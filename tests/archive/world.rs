@@ -13,7 +13,7 @@ use object_store::{
     CopyOptions, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta,
     ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
-use sensorhive::archive::restore::{Ended, Outcome, Terms, find, restore, verify};
+use sensorhive::archive::restore::{Candidate, Ended, Outcome, Terms, find, named, restore, verify};
 use sensorhive::archive::{
     ArchiveError, ArchiveStatus, Archiver, Limits, Objects, RowHasher, SeriesHash, Sizes,
 };
@@ -206,24 +206,41 @@ impl World {
         keep: Option<i64>,
         alone: bool,
     ) -> std::result::Result<Vec<Outcome>, String> {
-        let archives = store.archives().unwrap();
-        let objects = self.objects();
+        let candidates = find(&self.objects(), store.archives().unwrap(), from, to).await;
+        let mut outcomes = Vec::new();
+        for candidate in candidates.unwrap() {
+            outcomes.push(self.restore_one(store, candidate, keep, alone).await?);
+        }
+        Ok(outcomes)
+    }
+
+    /// Brings one object back.
+    pub async fn restore_object(&self, store: &impl Store, object: &str) -> Outcome {
+        let candidate = named(store.archives().unwrap(), object).await.unwrap();
+        self.restore_one(store, candidate, None, false).await.unwrap()
+    }
+
+    async fn restore_one(
+        &self,
+        store: &impl Store,
+        candidate: Candidate,
+        keep: Option<i64>,
+        alone: bool,
+    ) -> std::result::Result<Outcome, String> {
         let terms = Terms {
             now: self.clock.now(),
             keep_until: keep.map(|days| self.clock.now().saturating_add(days * DAY)),
             alone,
         };
-        let mut outcomes = Vec::new();
-        for candidate in find(&objects, archives, from, to).await.unwrap() {
-            let verified = verify(&objects, candidate)
-                .await
-                .map_err(|error| error.to_string())?;
-            match restore(archives, verified, terms, |_| {}).await.unwrap() {
-                Ended::Restored(outcome) => outcomes.push(outcome),
-                Ended::NotAlone(why) => return Err(why),
-            }
+        let verified = verify(&self.objects(), candidate).await;
+        let verified = verified.map_err(|error| error.to_string())?;
+        match restore(store.archives().unwrap(), verified, terms, |_| {})
+            .await
+            .unwrap()
+        {
+            Ended::Restored(outcome) => Ok(outcome),
+            Ended::NotAlone(why) => Err(why),
         }
-        Ok(outcomes)
     }
 }
 
