@@ -9,16 +9,18 @@
 //! | [`web`] | HTTP: routes, roles, problems, the page |
 //! | [`actors`] | the way of a reading: sources, dispatcher, shards, sensors, writer; supervision |
 //! | [`settings`], [`telemetry`], [`metrics`] | what is configured, logged and counted |
+//! | [`archive`] | the cold archive: days to Parquet objects, and back |
 //! | [`storage`] | what is asked of a database, and SQLite; the only place with SQL |
 //! | [`core`] | the pure heart: windows, watermark, duplicates, detectors, snapshots |
 //! | [`decode`], [`simulate`], [`machine`] | bytes to readings; made-up ones; this machine's |
-//! | [`clock`] | the one place where the clock is read |
+//! | [`clock`], [`tls`] | the one place where the clock is read; the one cryptography for TLS |
 //! | [`prefetch`] | what will be needed soon; the only place with unsafe code |
 //! | [`domain`] | the plain words: ids, times, readings, ledgers |
 //!
 //! `docs/architecture.md` draws how they work together, and states what must stay true.
 
 pub mod actors;
+pub mod archive;
 pub mod cli;
 pub mod clock;
 pub mod core;
@@ -32,4 +34,5 @@ pub mod simulate;
 pub mod startup;
 pub mod storage;
 pub mod telemetry;
+pub mod tls;
 pub mod web;

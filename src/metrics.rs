@@ -4,6 +4,7 @@
 //! are set when they change. The figures are for watching trends; the ledger is what accounts for readings.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::archive::ArchiveStatus;
 use crate::domain::{LedgerDelta, SourceName};
 use crate::storage::StoreError;
 
@@ -71,6 +73,7 @@ pub struct Metrics {
     caught_up: Counter,
     replayed: Counter,
     requests: Family<Request, Counter>,
+    pub archive: Arc<ArchiveStatus>,
 }
 
 impl Default for Metrics {
@@ -88,6 +91,8 @@ impl Default for Metrics {
                 metric
             }};
         }
+        let archive = Arc::new(ArchiveStatus::default());
+        archive.register(&mut registry);
         let latencies = || Histogram::new(exponential_buckets(0.001, 2.0, 16));
         Self {
             readings: register!(
@@ -168,6 +173,7 @@ impl Default for Metrics {
                 "HTTP requests by route and status",
                 Family::default()
             ),
+            archive,
             registry,
         }
     }

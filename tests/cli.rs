@@ -46,13 +46,14 @@ fn help_teaches_every_subcommand_and_exit_code() {
         "check-config",
         "migrate",
         "simulate",
+        "restore-archive",
         "token",
         "Examples:",
         "Exit codes:",
     ] {
         assert!(help.contains(word), "{word} is missing in\n{help}");
     }
-    for subcommand in ["check-config", "simulate", "token"] {
+    for subcommand in ["check-config", "simulate", "restore-archive", "token"] {
         assert!(
             stdout(&run(&[subcommand, "--help"])).contains("Examples:"),
             "{subcommand}"

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use sensorhive::domain::Tags;
 use sensorhive::settings::{
-    DetectorSettings, Layers, Settings, SettingsError, SourceSettings, StorageUrl, Synchronous,
+    ArchiveUrl, DetectorSettings, Layers, Settings, SettingsError, SourceSettings, StorageUrl, Synchronous,
 };
 use sensorhive::simulate::Fault;
 use tempfile::NamedTempFile;
@@ -536,6 +536,11 @@ fn the_commented_defaults_are_true() {
         settings.sources["bench"],
         defaults_of("[sources.x]\nkind = 'simulated'")
     );
+    let archive = load("[storage.archive]\nurl = 's3://cold'")
+        .unwrap()
+        .storage
+        .archive;
+    assert_eq!(settings.storage.archive.unwrap().after, archive.unwrap().after);
     let entry = &settings.series.entries[0];
     let plain = &load("[[series]]\nmatch = {}").unwrap().series.entries[0];
     assert!(
@@ -550,4 +555,78 @@ fn the_commented_defaults_are_true() {
 
 fn defaults_of(text: &str) -> SourceSettings {
     load(text).unwrap().sources["x"].clone()
+}
+
+#[test]
+fn an_archive_is_a_directory_or_a_bucket() {
+    assert_eq!(defaults().storage.archive, None);
+    let archive = |url: &str| {
+        let settings = load(&format!("[storage.archive]\nurl = {url:?}\n")).unwrap();
+        settings.storage.archive.unwrap()
+    };
+    let directory = |path: &str| ArchiveUrl::Directory(PathBuf::from(path));
+    for (url, expected) in [
+        ("file:///var/lib/x", directory("/var/lib/x")),
+        ("file:/var/lib/x", directory("/var/lib/x")),
+        ("cold/x", directory("cold/x")),
+    ] {
+        assert_eq!(archive(url).url, expected, "{url}");
+    }
+    let bucket = archive("s3://cold/plant a/");
+    assert_eq!(bucket.url.to_string(), "s3://cold/plant a");
+    assert_eq!(bucket.after, Duration::from_secs(90 * 86_400));
+    for url in [
+        "",
+        "file://",
+        "file:x",
+        "s3://",
+        "s3:///x",
+        "s3://me:secret@cold",
+        "https://x/y",
+        "s3://b/x?key=secret",
+    ] {
+        let problems = problems(load(&format!("[storage.archive]\nurl = {url:?}\n")));
+        assert_eq!(problems.len(), 1, "{url}: {problems:?}");
+        assert!(problems[0].starts_with("storage.archive.url "), "{problems:?}");
+        assert!(!problems[0].contains("secret"), "{problems:?}");
+    }
+}
+
+#[test]
+fn nothing_is_dropped_before_it_is_archived() {
+    let with = |keys: &str, archive: &str| {
+        load(&format!(
+            "[storage]\n{keys}\n[storage.archive]\nurl = 's3://cold'\n{archive}\n"
+        ))
+    };
+    assert!(with("retention = '90d'", "").is_ok());
+    assert!(with("retention = '1d'", "after = '1d'").is_ok());
+    assert_eq!(
+        problems(with("retention = '89d'", "")),
+        [
+            "storage.retention must not be shorter than `storage.archive.after`: what is not archived is not dropped"
+        ]
+    );
+    assert_eq!(problems(with("", "after = '23h'")).len(), 1);
+    assert_eq!(problems(with("", "access_key_id = 'me'")).len(), 1);
+    assert_eq!(problems(with("", "secret_access_key = 'hunter2'")).len(), 1);
+    assert_eq!(problems(with("", "endpoint = 'http://me:hunter2@x'")).len(), 1);
+    let local = load("[storage.archive]\nurl = 'cold'\nendpoint = 'http://x'\n");
+    assert_eq!(
+        problems(local),
+        ["storage.archive.endpoint is only for an archive at \"s3://\""]
+    );
+    assert_eq!(problems(load("[storage.archive]\nafter = '2d'\n")).len(), 1);
+}
+
+#[test]
+fn an_archive_is_shown_as_it_can_be_read_again() {
+    let text = "[storage.archive]\nurl = 's3://cold/x'\nregion = 'eu-central-1'\nendpoint = 'http://127.0.0.1:9000'\n\
+        access_key_id = 'me'\nsecret_access_key_file = '/run/secrets/x'\n";
+    let settings = load(text).unwrap();
+    assert!(settings.storage.archive.is_some());
+    assert_eq!(
+        load(&settings.to_toml().unwrap()).unwrap().storage,
+        settings.storage
+    );
 }

@@ -2,6 +2,8 @@
 
 #[path = "web/access.rs"]
 mod access;
+#[path = "web/archives.rs"]
+mod archives;
 #[path = "web/commands.rs"]
 mod commands;
 #[path = "web/documents.rs"]

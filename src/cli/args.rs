@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use secrecy::SecretString;
 
+use crate::domain::{Day, DayError};
 use crate::settings::LogFormat;
 use crate::simulate::{Fault, SimulatorSettings};
 
@@ -39,6 +40,22 @@ Examples:
                                                 Feed a running instance for a minute
   sensorhive simulate --fault drift --fault stuck --seed 7
                                                 These faults beside the spikes, the same each time";
+
+const RESTORE_HELP: &str = "\
+Examples:
+  sensorhive restore-archive --from 2026-03-01 --to 2026-03-07 --dry-run
+                                                Read these days' objects and check them, change nothing
+  sensorhive restore-archive --from 2026-03-01 --to 2026-03-07 --keep 30d
+                                                Bring them back; in 30 days they are dropped again
+  sensorhive restore-archive --from 2026-03-01 --to 2026-03-07 --release
+                                                They are not needed any more: let them be dropped again
+  sensorhive restore-archive --object readings/2026/03/01-1.parquet
+
+Every object is read whole and checked before any of its readings is put back. A reading that is there already is counted
+and left alone, also where its value is another one; so it does no harm to run this twice. It works beside a running
+service, except where an archive holds sensors or sequences that the database does not know (one from another
+database): then stop the service first. Days that came back are neither archived nor dropped until --keep is over or they
+are released.";
 
 const TOKEN_HELP: &str = "\
 Examples:
@@ -81,6 +98,9 @@ pub enum Command {
     },
     /// Brings the database to the version of this program; `run` does the same when it starts
     Migrate,
+    /// Brings readings back from the cold archive into the database
+    #[command(after_help = RESTORE_HELP)]
+    RestoreArchive(RestoreArgs),
     /// Makes up sensors: as JSON lines, or sent to a running instance
     #[command(after_help = SIMULATE_HELP)]
     Simulate(SimulateArgs),
@@ -90,6 +110,29 @@ pub enum Command {
         #[command(subcommand)]
         command: TokenCommand,
     },
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(group = ArgGroup::new("what").required(true).multiple(true).args(["from", "to", "object"]))]
+pub struct RestoreArgs {
+    /// The first day, in UTC; without it, the first there is
+    #[arg(long, value_name = "DAY", value_parser = day)]
+    pub from: Option<Day>,
+    /// The last day; without it, the last there is
+    #[arg(long, value_name = "DAY", value_parser = day)]
+    pub to: Option<Day>,
+    /// One object, by its path in the archive
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["from", "to"])]
+    pub object: Option<String>,
+    /// Read and check everything, change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// How long the days are kept in the database, such as 30d; without it, until they are released
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, conflicts_with = "release")]
+    pub keep: Option<Duration>,
+    /// Bring nothing back, but let restored days be archived and dropped again
+    #[arg(long, conflicts_with_all = ["object", "dry_run"])]
+    pub release: bool,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -163,6 +206,10 @@ pub enum RoleArg {
     Operator,
     /// May read
     Viewer,
+}
+
+fn day(text: &str) -> Result<Day, String> {
+    text.parse().map_err(|error: DayError| error.to_string())
 }
 
 fn key_and_value(text: &str) -> Result<(String, String), &'static str> {

@@ -15,7 +15,7 @@ use crate::web::ServeError;
 use crate::web::auth::Role;
 use crate::web::tokens;
 
-type Outcome = Result<(), CommandError>;
+pub(super) type Outcome = Result<(), CommandError>;
 
 /// Runs the service until it is told to stop.
 pub fn run(settings: &Settings) -> Outcome {
@@ -159,7 +159,7 @@ pub fn show_defaults() -> Outcome {
     print(DEFAULTS.trim_end())
 }
 
-fn with_store(settings: &Settings, work: impl AsyncFnOnce(&dyn Store) -> Outcome) -> Outcome {
+pub(super) fn with_store(settings: &Settings, work: impl AsyncFnOnce(&dyn Store) -> Outcome) -> Outcome {
     actix::System::new().block_on(async {
         let store = open_store(settings).await?;
         let outcome = work(store.as_ref()).await;

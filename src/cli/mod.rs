@@ -6,6 +6,7 @@
 pub mod args;
 mod commands;
 pub mod exit;
+mod restore;
 mod simulate;
 
 use std::io::Write;
@@ -13,12 +14,13 @@ use std::io::Write;
 use clap::Parser;
 
 use crate::settings::{Layers, Settings};
-use crate::telemetry;
+use crate::{telemetry, tls};
 use args::{Cli, Command};
 use exit::{CommandError, ExitCode};
 
 /// The whole program. Help and errors in the arguments end it here, with clap's own codes 0 and 2.
 pub fn main() -> ExitCode {
+    tls::install_provider();
     match execute(Cli::parse()) {
         Ok(()) => ExitCode::Success,
         Err(error) => {
@@ -38,6 +40,7 @@ fn execute(mut cli: Cli) -> Result<(), CommandError> {
         Command::Demo => commands::run(&start(&cli, true)?),
         Command::Migrate => commands::migrate(&start(&cli, false)?),
         Command::Token { command } => commands::token(&start(&cli, false)?, command),
+        Command::RestoreArchive(args) => restore::restore_archive(&start(&cli, false)?, &args),
         Command::Simulate(args) => {
             start(&cli, false)?;
             simulate::simulate(&args)

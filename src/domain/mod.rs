@@ -4,6 +4,7 @@
 //! of the house never checks again. Nothing here does I/O, knows an actor or reads a clock.
 
 pub mod anomaly;
+pub mod day;
 pub mod dead_letter;
 pub mod ids;
 pub mod ledger;
@@ -13,6 +14,7 @@ pub mod time;
 pub mod window;
 
 pub use anomaly::{Anomaly, Band, DetectorKind, Level};
+pub use day::{Day, DayError};
 pub use dead_letter::{DeadLetter, RejectReason};
 pub use ids::{IdError, MetricName, SensorId, SensorKey, SeriesId, SourceName, Tags};
 pub use ledger::{Ledger, LedgerDelta};

@@ -2,7 +2,7 @@
 
 use super::problem::{Origin, Problem};
 use super::tree::Node;
-use super::{Settings, SourceSettings};
+use super::{ArchiveUrl, Settings, SourceSettings};
 
 /// Adds a problem for each pair of settings that do not fit. A key that is wrong by itself is not judged again.
 pub(super) fn check(settings: &Settings, tree: &Node, problems: &mut Vec<Problem>) {
@@ -10,6 +10,7 @@ pub(super) fn check(settings: &Settings, tree: &Node, problems: &mut Vec<Problem
         limits,
         supervision,
         http,
+        storage,
         ..
     } = settings;
     let mut found = Vec::new();
@@ -42,6 +43,33 @@ pub(super) fn check(settings: &Settings, tree: &Node, problems: &mut Vec<Problem
         "limits.bytes_in_flight",
         "must not be more than `limits.bytes_in_flight`",
     );
+    if let Some(archive) = &storage.archive {
+        must(
+            storage.retention.is_none_or(|kept| kept >= archive.after),
+            "storage.retention",
+            "storage.archive.after",
+            "must not be shorter than `storage.archive.after`: what is not archived is not dropped",
+        );
+        must(
+            archive.access_key_id.is_some() == archive.secret_access_key_file.is_some(),
+            "storage.archive.access_key_id",
+            "storage.archive.secret_access_key_file",
+            "and `storage.archive.secret_access_key_file` need each other",
+        );
+        let local = matches!(archive.url, ArchiveUrl::Directory(_));
+        for (key, given) in [
+            ("region", archive.region.is_some()),
+            ("endpoint", archive.endpoint.is_some()),
+            ("access_key_id", archive.access_key_id.is_some()),
+        ] {
+            must(
+                !(local && given),
+                &format!("storage.archive.{key}"),
+                "storage.archive.url",
+                "is only for an archive at \"s3://\"",
+            );
+        }
+    }
     for (name, source) in &settings.sources {
         let key = format!("sources.{name}");
         let reserved = ["http", "sensorhive"].contains(&name.as_str());

@@ -4,6 +4,7 @@
 //! the file given by `--config`, the environment, flags. Invariants: unknown keys are errors; every error is found in one
 //! pass and names its key and where it was written; settings that exist are whole and make sense, so nothing checks again.
 
+pub mod archive;
 mod check;
 mod de;
 pub mod http;
@@ -22,6 +23,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub use archive::{ArchiveSettings, ArchiveUrl};
 pub use http::HttpSettings;
 pub use log::{LogFormat, LogSettings};
 pub use pipeline::{LimitsSettings, PipelineSettings};

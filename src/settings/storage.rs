@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::ArchiveSettings;
 use super::units;
 use crate::storage::PostgresSettings;
 
@@ -49,6 +50,8 @@ pub struct StorageSettings {
     /// How long the history of restarts is kept.
     #[serde(with = "units::retention")]
     pub restart_retention: Option<Duration>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archive: Option<ArchiveSettings>,
 }
 
 /// Whether TimescaleDB is made use of.

@@ -22,6 +22,8 @@ use tokio::sync::mpsc;
 use self::catalog::SettingsCatalog;
 use self::pipeline::Pipeline;
 use crate::actors::ingest::{HttpIngest, Intake, SourceCommand, SourceState};
+use crate::actors::storage::archivist::Archivist;
+use crate::archive::{ArchiveError, Archiver, Objects};
 use crate::clock::{Clock, SystemClock};
 use crate::domain::SourceName;
 use crate::machine::MachineError;
@@ -38,6 +40,8 @@ const END_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a server that cannot be reached at the start is waited for.
 const SERVER_WAIT: Duration = Duration::from_secs(60);
 const SERVER_PAUSE: Duration = Duration::from_secs(2);
+/// How often the archive looks for days that are due.
+const ARCHIVE_EVERY: Duration = Duration::from_secs(600);
 
 /// Why the service could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -80,7 +84,7 @@ impl Service {
     /// Starts everything; returns when requests are answered.
     pub async fn start(settings: &Settings) -> Result<Self, StartError> {
         let listener = web::bind(settings.http.listen)?;
-        let lock = take_lock(settings).await?;
+        let lock = lock_database(settings).await?;
         let store = open_store(settings).await?;
         tracing::info!(store = store.describe(), "the store is open");
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -103,6 +107,7 @@ impl Service {
         let pushed = Intake::new(plan::name("http"), pipeline.rails.clone(), intakes.clone());
         let ingest = HttpIngest::new(pushed, store.clone(), settings.http.request_timeout);
         let sources = sources::start(&mut pipeline, settings, &intakes)?;
+        start_archive(&mut pipeline, settings);
         let state = Arc::new(AppState {
             store: store.clone(),
             rails: pipeline.rails.clone(),
@@ -172,6 +177,28 @@ impl Service {
     }
 }
 
+/// Begins to archive, where that is wanted.
+fn start_archive(pipeline: &mut Pipeline, settings: &Settings) {
+    let Some((location, limits)) = plan::archive(&settings.storage) else {
+        return;
+    };
+    let archiver = Archiver::new(location, limits, pipeline.metrics.archive.clone());
+    let archivist = Archivist {
+        store: pipeline.store.clone(),
+        clock: pipeline.rails.clock().clone(),
+        archiver: Arc::new(archiver),
+        every: ARCHIVE_EVERY,
+    };
+    let arbiter = pipeline.arbiter();
+    pipeline.supervise(&arbiter, "storage/archivist", "Archivist", move || archivist);
+}
+
+/// Opens the place of the archive that the settings name; `None` where they name none.
+pub fn open_archive(settings: &Settings) -> Result<Option<Objects>, ArchiveError> {
+    let location = plan::archive(&settings.storage).map(|(location, _)| location);
+    location.map(|location| Objects::open(&location)).transpose()
+}
+
 /// Opens the database that the settings name, and brings it up to date.
 pub async fn open_store(settings: &Settings) -> Result<Arc<dyn Store>, StoreError> {
     let storage = &settings.storage;
@@ -181,13 +208,14 @@ pub async fn open_store(settings: &Settings) -> Result<Arc<dyn Store>, StoreErro
     })
 }
 
-/// Keeps a second service from the same database for as long as it lives.
-enum Lock {
-    File(#[expect(dead_code, reason = "dropping it gives the lock back")] ServiceLock),
-    Session(#[expect(dead_code, reason = "dropping it gives the lock back")] SessionLock),
+/// Keeps every other service off the database for as long as it lives.
+pub enum Lock {
+    File(ServiceLock),
+    Session(SessionLock),
 }
 
-async fn take_lock(settings: &Settings) -> Result<Lock, StoreError> {
+/// Fails with [`ErrorClass::Unusable`] where a service runs on the database.
+pub async fn lock_database(settings: &Settings) -> Result<Lock, StoreError> {
     let storage = &settings.storage;
     Ok(match &storage.url {
         StorageUrl::Sqlite(path) => Lock::File(ServiceLock::take(path)?),

@@ -12,10 +12,11 @@ use crate::actors::registry::RegistryLimits;
 use crate::actors::shard::env::ShardSettings;
 use crate::actors::storage::maintenance::Retention;
 use crate::actors::supervision::{Backoff, CrashBudget, Policy};
+use crate::archive::{Limits, Location, S3Location};
 use crate::decode::JsonMapping;
 use crate::decode::range::TimeRange;
 use crate::domain::{Micros, SourceName};
-use crate::settings::{self, PostgresUrl, Settings, StorageSettings, TimescaleDb};
+use crate::settings::{self, ArchiveUrl, PostgresUrl, Settings, StorageSettings, TimescaleDb};
 use crate::storage::sqlite::{SqliteSettings, Synchronous};
 use crate::storage::{ErrorClass, InstanceId, PostgresSettings, StoreError, Timescale};
 
@@ -85,6 +86,29 @@ pub(super) fn postgres(
     })
 }
 
+/// Where and when readings are archived; `None` where they are not.
+pub(super) fn archive(settings: &StorageSettings) -> Option<(Location, Limits)> {
+    let archive = settings.archive.as_ref()?;
+    let location = match &archive.url {
+        ArchiveUrl::Directory(path) => Location::Directory(path.clone()),
+        ArchiveUrl::S3 { bucket, prefix } => Location::S3(S3Location {
+            bucket: bucket.clone(),
+            prefix: prefix.clone(),
+            region: archive.region.clone(),
+            endpoint: archive.endpoint.clone(),
+            key: archive
+                .access_key_id
+                .clone()
+                .zip(archive.secret_access_key_file.clone()),
+        }),
+    };
+    let limits = Limits {
+        after: archive.after,
+        retention: settings.retention,
+    };
+    Some((location, limits))
+}
+
 pub(super) fn pipeline(settings: &Settings) -> PipelineSettings {
     let cores = available_parallelism().map_or(1, |cores| u16::try_from(cores.get()).unwrap_or(u16::MAX));
     let shards = match settings.pipeline.shards {
@@ -125,7 +149,8 @@ pub(super) fn pipeline(settings: &Settings) -> PipelineSettings {
             policy: Arc::new(policy),
         },
         retention: Retention {
-            readings: storage.retention,
+            // What is archived is dropped by the archive, once it is verified.
+            readings: storage.retention.filter(|_| storage.archive.is_none()),
             dead_letters: storage.dead_letter_retention,
             restarts: storage.restart_retention,
             batches: Some(BATCH_TIMES),

@@ -9,8 +9,11 @@
 //!
 //! How it fails: every method returns [`StoreError`], whose [`ErrorClass`] says what the caller may do about it.
 
+mod adoption;
+pub mod archives;
 pub mod commit;
 pub mod error;
+mod gone;
 pub mod history;
 mod judgement;
 pub mod null;
@@ -24,6 +27,7 @@ use async_trait::async_trait;
 
 use crate::domain::{ActiveTime, BatchNumber, SensorKey, Timestamp};
 
+pub use archives::Archives;
 pub use commit::{
     BatchReport, CommitGroup, CommitReport, CompleteBatch, Conflict, InstanceId, Position, Refused, Row,
     SensorDefinition, SeriesDefinition, SliceOutcome, Snapshot,
@@ -83,6 +87,11 @@ pub trait Store: History {
     /// `now`.
     async fn maintain(&self, _now: Timestamp) -> Result<(), StoreError> {
         Ok(())
+    }
+
+    /// The side of it that the cold archive works on; `None` where nothing is kept that could be archived.
+    fn archives(&self) -> Option<&dyn Archives> {
+        None
     }
 
     /// A cheap round trip, for readiness.

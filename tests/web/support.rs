@@ -120,6 +120,7 @@ impl App {
         }
         let handle = server.handle();
         tokio::spawn(server);
+        sensorhive::tls::install_provider();
         let [viewer, operator, admin] = texts.try_into().unwrap();
         Self {
             address,

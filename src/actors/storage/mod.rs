@@ -1,5 +1,6 @@
 //! The actors that write: the storage writer, and maintenance.
 
+pub mod archivist;
 pub mod condemn;
 pub mod group;
 pub mod maintenance;

@@ -7,10 +7,12 @@
 //! How it fails: a server that is gone, frozen, full, or only readable for now is transient, a COMMIT without an answer
 //! unknown, a role that may not do what we must unusable: see [`fault`].
 
+mod archives;
 mod buckets;
 mod commit;
 mod connection;
 mod copy;
+mod dropped;
 mod expire;
 mod fault;
 mod history;
@@ -24,6 +26,7 @@ mod readings;
 mod records;
 mod resolution;
 mod restore;
+mod restored;
 mod rollup;
 mod series;
 mod settings;
@@ -44,8 +47,8 @@ use self::fault::Fault;
 use self::partitions::{Layout, Partitions, Table};
 use self::rollup::Keeper;
 use super::{
-    CommitGroup, CommitReport, ErrorClass, InstanceId, Loaded, SensorDefinition, SeriesDefinition, Store,
-    StoreError, WriterState,
+    Archives, CommitGroup, CommitReport, ErrorClass, InstanceId, Loaded, SensorDefinition, SeriesDefinition,
+    Store, StoreError, WriterState,
 };
 use crate::domain::{ActiveTime, BatchNumber, SensorKey, Timestamp};
 
@@ -327,6 +330,10 @@ impl Store for PostgresStore {
         }
         let rolled_up = self.roll_up(now).await;
         rolled_up.map_err(|fault| fault.during("rolling up readings"))
+    }
+
+    fn archives(&self) -> Option<&dyn Archives> {
+        Some(self)
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

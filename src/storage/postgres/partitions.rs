@@ -136,42 +136,45 @@ async fn set_chunk_interval(connection: &mut PgConnection, interval: Micros) -> 
 impl Partitions {
     /// The times for which `batches` bring rows and there is no partition.
     pub fn missing(&self, batches: &[CompleteBatch]) -> Vec<(Table, Timestamp)> {
+        self.missing_of(outcomes(batches).flat_map(|(_, outcome)| {
+            let rows = outcome.rows.iter().map(|row| (Table::Readings, row.reading.time));
+            let windows = outcome.windows.iter().map(|window| window.span.start);
+            let recompute = outcome.recompute.iter().map(|span| span.start);
+            rows.chain(windows.chain(recompute).map(|start| (Table::Windows, start)))
+        }))
+    }
+
+    /// Those of `times` for which there is no partition.
+    pub fn missing_of(&self, times: impl Iterator<Item = (Table, Timestamp)>) -> Vec<(Table, Timestamp)> {
         let known = self.known.lock();
         let mut missing = Vec::new();
         // Neighbors lie in the same partition by far most of the time.
         let mut last: Option<(Table, Range<Timestamp>)> = None;
-        let mut look = |table: Table, time: Timestamp| {
+        for (table, time) in times {
             if time < self.origin
                 || last
                     .as_ref()
                     .is_some_and(|(of, span)| *of == table && span.contains(&time))
             {
-                return;
+                continue;
             }
-            match find(&known, table, time) {
-                Some(span) => last = Some((table, span)),
-                None => {
-                    let span = self.cell(&known, table, time);
-                    missing.push((table, time));
-                    last = Some((table, span));
-                }
-            }
-        };
-        for (_, outcome) in outcomes(batches) {
-            outcome
-                .rows
-                .iter()
-                .for_each(|row| look(Table::Readings, row.reading.time));
-            outcome
-                .windows
-                .iter()
-                .for_each(|window| look(Table::Windows, window.span.start));
-            outcome
-                .recompute
-                .iter()
-                .for_each(|span| look(Table::Windows, span.start));
+            let span = find(&known, table, time).unwrap_or_else(|| {
+                missing.push((table, time));
+                self.cell(&known, table, time)
+            });
+            last = Some((table, span));
         }
         missing
+    }
+
+    /// Where the partition of the distant past ends.
+    pub fn origin(&self) -> Timestamp {
+        self.origin
+    }
+
+    /// To be told of a partition that was dropped, by its first time.
+    pub fn dropped(&self, table: Table, start: Timestamp) {
+        self.known.lock().remove(&(table, start));
     }
 
     /// What should be there before it is needed.

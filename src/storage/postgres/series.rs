@@ -38,7 +38,7 @@ pub(super) async fn readings(
     rows.iter().map(|row| point(row, 0)).collect()
 }
 
-fn point(row: &PgRow, at: usize) -> Result<StoredPoint, Fault> {
+pub(super) fn point(row: &PgRow, at: usize) -> Result<StoredPoint, Fault> {
     let Time(time) = row.try_get(at)?;
     Ok(StoredPoint {
         time,

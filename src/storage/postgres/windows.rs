@@ -17,6 +17,7 @@ use super::time::Time;
 use crate::core::windows::Aggregate;
 use crate::domain::{Flags, SeriesId, Timestamp, WindowKind, WindowResult, WindowSpan};
 use crate::storage::CompleteBatch;
+use crate::storage::gone::Gone;
 use crate::storage::judgement::outcomes;
 use crate::storage::revision::same_figures;
 
@@ -79,6 +80,7 @@ async fn recompute(
     let spans: Vec<WindowSpan> = wanted.iter().map(|(span, _)| *span).collect();
     let computed = from_rows(connection, &spans).await?;
     let stored = stored(connection, &spans).await?;
+    let gone = gone(connection, &spans).await?;
     let mut revised = Vec::with_capacity(computed.len());
     let mut changed = Vec::new();
     for (mut result, (span, batch)) in computed
@@ -88,6 +90,7 @@ async fn recompute(
     {
         match stored.get(span) {
             None => changed.push(result),
+            Some(stored) if gone.concern(span) => result = *stored,
             Some(stored) if same_figures(stored, &result) => result.revision = stored.revision,
             Some(stored) => {
                 result.revision = stored.revision.saturating_add(1);
@@ -100,6 +103,18 @@ async fn recompute(
         insert(connection, UPSERT, changed.iter()).await?;
     }
     Ok(revised)
+}
+
+async fn gone(connection: &mut PgConnection, spans: &[WindowSpan]) -> Result<Gone, Fault> {
+    let (from, to) = Gone::range(spans.iter());
+    let days = sqlx::query_scalar(
+        "SELECT DISTINCT day FROM archives WHERE day >= $1 AND day <= $2 AND state IN ('dropping', 'dropped')",
+    )
+    .bind(from)
+    .bind(to)
+    .fetch_all(connection)
+    .await?;
+    Ok(Gone::new(days))
 }
 
 /// Returns how many rows were written.

@@ -7,6 +7,7 @@
 //! How it fails: a locked or full file is transient, a failed COMMIT unknown, a file that is damaged or no database
 //! unusable.
 
+mod archives;
 mod commit;
 mod connection;
 mod expire;
@@ -17,6 +18,7 @@ mod lock;
 mod readings;
 mod records;
 mod restore;
+mod restored;
 mod series;
 mod statement;
 mod windows;
@@ -34,8 +36,8 @@ use sqlx::{Sqlite, Transaction};
 use self::connection::{Readers, Writer, finish};
 use self::fault::Fault;
 use super::{
-    CommitGroup, CommitReport, ErrorClass, InstanceId, Loaded, SensorDefinition, SeriesDefinition, Store,
-    StoreError, WriterState,
+    Archives, CommitGroup, CommitReport, ErrorClass, InstanceId, Loaded, SensorDefinition, SeriesDefinition,
+    Store, StoreError, WriterState,
 };
 use crate::domain::{ActiveTime, BatchNumber, SensorKey};
 
@@ -234,6 +236,10 @@ impl Store for SqliteStore {
             .map_err(|fault| fault.during(what))
     }
 
+    fn archives(&self) -> Option<&dyn Archives> {
+        Some(self)
+    }
+
     async fn ping(&self) -> Result<(), StoreError> {
         let what = "asking whether the database answers";
         let mut reader = self.reader().await.map_err(|fault| fault.during(what))?;
@@ -289,6 +295,9 @@ mod tests {
             (restore::TAIL_START, sorted),
             (restore::RECENT, sorted),
             (expire::OLD_READINGS, !sorted),
+            (archives::NEXT_READING, !sorted),
+            (archives::PAGE, !sorted),
+            (archives::ARCHIVED_ROWS, !sorted),
         ] {
             let rows: Vec<(i64, i64, i64, String)> =
                 sqlx::query_as(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}")))

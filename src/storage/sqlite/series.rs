@@ -42,7 +42,7 @@ pub(super) async fn readings(
     rows.iter().map(|row| point(row, 0)).collect()
 }
 
-fn point(row: &SqliteRow, at: usize) -> Result<StoredPoint, Fault> {
+pub(super) fn point(row: &SqliteRow, at: usize) -> Result<StoredPoint, Fault> {
     Ok(StoredPoint {
         time: Timestamp(row.try_get(at)?),
         value: row.try_get(at + 1)?,

@@ -1,6 +1,6 @@
 //! Windows: results that the sensors closed, and windows computed anew from stored rows.
 //!
-//! Invariants: what is stored for a window is never replaced by less. A result for a window that is not stored yet
+//! Invariants: what is stored for a window is never replaced by less, nor by what is left of a day that was archived. A result for a window that is not stored yet
 //! is stored as it came; one equal to what is stored changes nothing, however often a replay brings it; one that
 //! differs means that more is known by now than either saw, so the window is computed from the stored rows like
 //! those of `recompute`. The revision grows by one when, and only when, the stored figures change by more than the rounding
@@ -16,6 +16,7 @@ use super::statement::MultiRow;
 use crate::core::windows::Aggregate;
 use crate::domain::{Flags, SeriesId, Timestamp, WindowKind, WindowResult, WindowSpan};
 use crate::storage::CompleteBatch;
+use crate::storage::gone::Gone;
 use crate::storage::judgement::outcomes;
 use crate::storage::revision::same_figures;
 
@@ -77,12 +78,14 @@ async fn recompute(
 ) -> Result<Vec<(usize, WindowResult)>, Fault> {
     let mut revised = Vec::with_capacity(wanted.len());
     let mut changed = Vec::new();
+    let gone = gone(connection, wanted).await?;
     for (span, batch) in wanted {
         let Some(mut result) = from_rows(connection, span).await? else {
             continue;
         };
         match stored(connection, span).await? {
             None => changed.push(result),
+            Some(stored) if gone.concern(span) => result = stored,
             Some(stored) if same_figures(&stored, &result) => result.revision = stored.revision,
             Some(stored) => {
                 result.revision = stored.revision.saturating_add(1);
@@ -93,6 +96,21 @@ async fn recompute(
     }
     CHANGED_WINDOWS.execute(connection, &changed, bind).await?;
     Ok(revised)
+}
+
+async fn gone(connection: &mut SqliteConnection, wanted: &[(WindowSpan, usize)]) -> Result<Gone, Fault> {
+    if wanted.is_empty() {
+        return Ok(Gone::default());
+    }
+    let (from, to) = Gone::range(wanted.iter().map(|(span, _)| span));
+    let days = sqlx::query_scalar(
+        "SELECT DISTINCT day FROM archives WHERE day >= ? AND day <= ? AND state IN ('dropping', 'dropped')",
+    )
+    .bind(from)
+    .bind(to)
+    .fetch_all(connection)
+    .await?;
+    Ok(Gone::new(days))
 }
 
 async fn stored(connection: &mut SqliteConnection, span: &WindowSpan) -> Result<Option<WindowResult>, Fault> {

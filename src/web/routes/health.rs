@@ -48,6 +48,8 @@ pub struct DependenciesBody {
     pub actors: DependencyBody,
     /// The service is not about to stop.
     pub service: DependencyBody,
+    /// The last run of the cold archive went well. While it did not, readings are stored all the same.
+    pub archive: DependencyBody,
 }
 
 #[derive(Debug, Default, Serialize, utoipa::ToSchema)]
@@ -103,6 +105,7 @@ pub async fn ready(
         writer: depends(writer),
         actors: depends((!bad.is_empty()).then(|| bad.join(", "))),
         service: depends(state.draining().then(|| "it is about to stop".to_owned())),
+        archive: depends(state.metrics.archive.trouble().map(|trouble| trouble.message)),
     };
     let all = [
         &dependencies.store,

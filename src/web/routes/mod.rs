@@ -2,6 +2,7 @@
 
 mod actors;
 mod admin;
+mod archives;
 mod envelope;
 mod health;
 mod history;
@@ -45,6 +46,7 @@ mod documented {
         actors::tree,
         sources::list,
         ledger::total,
+        archives::list,
         health::alive,
         health::ready,
         health::metrics,
@@ -78,6 +80,7 @@ fn endpoints() -> Vec<Endpoint> {
     all.extend(actors::endpoints());
     all.extend(sources::endpoints());
     all.extend(ledger::endpoints());
+    all.extend(archives::endpoints());
     all.extend(health::endpoints());
     all.extend(admin::endpoints());
     all.extend(page::endpoints());
