@@ -13,9 +13,9 @@ use crate::domain::*;
 use crate::storage::*;
 
 #[path = "../../../tests/support/postgres/mod.rs"]
-mod server;
+mod installed;
 
-use server::{Flavor, Server};
+use installed::{Flavor, Server};
 
 const DAYS: i64 = 10;
 /// A midnight in days that have partitions of their own.

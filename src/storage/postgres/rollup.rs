@@ -246,9 +246,8 @@ impl<'a> Keeper<'a> {
 
     /// Adds up one resolution from the next finer one, for every series.
     async fn add_up(&mut self, of: Resolution, start: Timestamp, end: Timestamp) -> Result<(), Fault> {
-        let insert = insert(of, "", "$2", "$3");
+        let insert = insert(of, "", "$1", "$2");
         sqlx::query(AssertSqlSafe(insert))
-            .bind(of.span())
             .bind(Time(start))
             .bind(Time(end))
             .execute(&mut self.connection)
@@ -294,16 +293,15 @@ impl<'a> Keeper<'a> {
             return Ok(());
         }
         let asked =
-            "unnest($2::integer[], $3::timestamptz[], $4::timestamptz[]) AS asked (id, start, \"end\")";
+            "unnest($1::integer[], $2::timestamptz[], $3::timestamptz[]) AS asked (id, start, \"end\")";
         let delete = format!(
-            "DELETE FROM {} r USING {asked} WHERE $1::bigint > 0 AND r.series_id = asked.id
+            "DELETE FROM {} r USING {asked} WHERE r.series_id = asked.id
                  AND r.bucket >= asked.start AND r.bucket < asked.\"end\"",
             of.name()
         );
         let insert = insert(of, asked, "asked.start", "asked.\"end\"");
         for sql in [delete, insert] {
             sqlx::query(AssertSqlSafe(sql))
-                .bind(of.span())
                 .bind(spans.iter().map(|(series, ..)| *series).collect::<Vec<_>>())
                 .bind(spans.iter().map(|(_, start, _)| Time(*start)).collect::<Vec<_>>())
                 .bind(spans.iter().map(|(_, _, end)| Time(*end)).collect::<Vec<_>>())
@@ -370,7 +368,7 @@ fn together(spans: impl Iterator<Item = (Timestamp, Timestamp)>) -> Vec<(Timesta
     all
 }
 
-/// Adds up what lies in `[start, end)` into buckets of `$1` microseconds; `asked` are series with stretches of their own, or
+/// Adds up what lies in `[start, end)` into its buckets; `asked` are series with stretches of their own, or
 /// nothing for all series.
 fn insert(of: Resolution, asked: &str, start: &str, end: &str) -> String {
     let (from, time, columns, sound) = match of.finer() {
@@ -386,11 +384,12 @@ fn insert(of: Resolution, asked: &str, start: &str, end: &str) -> String {
     };
     format!(
         "INSERT INTO {} AS b (series_id, bucket, count, min, max, sum, first, last, first_time, last_time)
-         SELECT made.* FROM {asked} (SELECT series_id, date_bin($1::bigint * interval '1 microsecond', {time}, timestamptz 'epoch'),
+         SELECT made.* FROM {asked} (SELECT series_id, date_bin({} * interval '1 microsecond', {time}, timestamptz 'epoch'),
              {columns} FROM {from} r WHERE {of_series} r.{time} >= {start} AND r.{time} < {end} {sound} GROUP BY 1, 2) made
          ON CONFLICT (series_id, bucket) DO UPDATE SET count = excluded.count, min = excluded.min, max = excluded.max,
              sum = excluded.sum, first = excluded.first, last = excluded.last, first_time = excluded.first_time,
              last_time = excluded.last_time",
-        of.name()
+        of.name(),
+        of.span()
     )
 }

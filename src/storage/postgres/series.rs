@@ -130,10 +130,10 @@ pub(super) async fn latest(
     connection: &mut PgConnection,
     series: &[SeriesId],
 ) -> Result<Vec<(SeriesId, StoredPoint)>, Fault> {
-    let rows = sqlx::query(LATEST)
-        .bind(numbers(series))
-        .fetch_all(connection)
-        .await?;
+    // In the order of the key, so that neighbors are found on the same page.
+    let mut asked = numbers(series);
+    asked.sort_unstable();
+    let rows = sqlx::query(LATEST).bind(asked).fetch_all(connection).await?;
     rows.iter()
         .map(|row| Ok((SeriesId(row.try_get::<i32, _>(0)? as u32), point(row, 1)?)))
         .collect()
