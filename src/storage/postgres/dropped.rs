@@ -12,10 +12,11 @@ use super::archives::holds_readings;
 use super::connection::command;
 use super::fault::Fault;
 use super::partitions::{Layout, Table};
+use super::rollup::Keeper;
 use super::time::Time;
 use crate::domain::{Day, Seq, Timestamp};
-use crate::storage::StoreError;
 use crate::storage::archives::{ArchivePage, ArchiveState, Archives, Dropped};
+use crate::storage::{ErrorClass, StoreError};
 
 /// Rows a transaction.
 const CHUNK: i64 = 10_000;
@@ -109,6 +110,26 @@ pub(super) async fn drop_days(store: &PostgresStore, days: &[Day], at: Timestamp
     let (Some(first), Some(last)) = (days.first(), days.last()) else {
         return Ok(Dropped::Done);
     };
+    // Rollups outlive the readings: nobody may make them anew from what is left.
+    let Some(mut keeper) = Keeper::new(&store.servers, &store.layout).await? else {
+        return Err(Fault::found(
+            ErrorClass::Transient,
+            "rollups are being made; it is tried again",
+        ));
+    };
+    keeper.expire(last.end()).await?;
+    let dropped = drop_between(store, days, *first, *last, at).await;
+    keeper.end().await;
+    dropped
+}
+
+async fn drop_between(
+    store: &PostgresStore,
+    days: &[Day],
+    first: Day,
+    last: Day,
+    at: Timestamp,
+) -> Result<Dropped, Fault> {
     let mut reader = store.reader().await?;
     let cells = cells(reader.connection(), &store.layout, first.start(), last.end()).await?;
     if cells.is_empty() {
