@@ -79,3 +79,18 @@ need_postgres() {
     install_packages PostgreSQL postgresql
     has_postgres || fail "PostgreSQL was installed, and initdb is not there"
 }
+
+# A server that speaks S3, for the tests of the archive: the Python package moto, in an environment of its own.
+need_s3() {
+    case ${CARGO_TARGET_DIR:-} in
+    /*) s3=$CARGO_TARGET_DIR/s3 ;;
+    *) s3=$PWD/${CARGO_TARGET_DIR:-target}/s3 ;;
+    esac
+    SENSORHIVE_TEST_PYTHON=$s3/bin/python
+    export SENSORHIVE_TEST_PYTHON
+    "$SENSORHIVE_TEST_PYTHON" -c 'import moto.server' 2>/dev/null && return
+    command -v python3 >/dev/null || install_packages Python python3 python3-venv
+    say "installing a server that speaks S3 into $s3"
+    python3 -m venv "$s3" && "$s3/bin/pip" install --quiet --disable-pip-version-check 'moto[server]' ||
+        fail "no server that speaks S3 could be installed: pip install 'moto[server]' failed"
+}

@@ -68,7 +68,10 @@ tests() {
 }
 
 need_to_build
-if required; then need_postgres; fi
+if required; then
+    need_postgres
+    need_s3
+fi
 
 if component fmt rustfmt; then
     check formatting cargo fmt --check
