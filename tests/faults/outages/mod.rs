@@ -7,10 +7,12 @@
 
 mod away;
 mod commits;
+mod failover;
 mod late;
 mod refused;
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crate::api::number;
@@ -52,10 +54,24 @@ impl Outage {
     }
 
     pub async fn on(server: Private, flavor: Flavor, name: &str) -> Option<Self> {
+        Self::on_any(server, &[], flavor, name).await
+    }
+
+    /// The service knows `others`, too, as servers of the same cluster.
+    pub async fn on_any(server: Private, others: &[SocketAddr], flavor: Flavor, name: &str) -> Option<Self> {
         let database = server.database(flavor).await?;
         let proxy = Proxy::before(server.address()).await;
         let mut flags = FLAGS.map(str::to_owned).to_vec();
-        flags.push(format!("storage.url={}", proxy.url(database.url())));
+        let hosts: Vec<String> = [proxy.address()]
+            .iter()
+            .chain(others)
+            .map(ToString::to_string)
+            .collect();
+        flags.push(format!(
+            "storage.url=postgres://sensorhive@{}/{}",
+            hosts.join(","),
+            database.name()
+        ));
         if flavor == Flavor::Plain {
             flags.push("storage.timescaledb=off".to_owned());
         }

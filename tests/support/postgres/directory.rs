@@ -44,6 +44,36 @@ impl Directory {
         Ok(())
     }
 
+    /// A copy of the server at `primary`, which follows that one.
+    pub fn follow(
+        &self,
+        installation: &Installation,
+        primary: SocketAddr,
+        address: SocketAddr,
+        watch: impl FnOnce(u32),
+    ) {
+        let connection = format!(
+            "host={} port={} user=sensorhive application_name=standby",
+            primary.ip(),
+            primary.port()
+        );
+        let mut command = installation.program("pg_basebackup");
+        command
+            .args([
+                "--write-recovery-conf",
+                "--wal-method=stream",
+                "--checkpoint=fast",
+                "--no-sync",
+            ])
+            .arg("--dbname")
+            .arg(connection)
+            .arg("-D")
+            .arg(self.data())
+            .current_dir(&self.path);
+        run(command, watch);
+        self.configure(installation, &Options::default(), address);
+    }
+
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -121,19 +151,7 @@ impl Directory {
         if let Some(Disk::Tables(_)) = options.disk {
             command.arg("--waldir").arg(self.path.join("log-of-changes"));
         }
-        let child = command
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        watch(child.id());
-        let output = child.wait_with_output().unwrap();
-        let error = String::from_utf8_lossy(&output.stderr);
-        assert!(
-            output.status.success(),
-            "initdb failed in {}: {error}",
-            self.path.display()
-        );
+        run(command, watch);
     }
 
     fn configure(&self, installation: &Installation, options: &Options, address: SocketAddr) {
@@ -163,4 +181,17 @@ impl Directory {
             writeln!(file, "{name} = '{}'", value.replace('\'', "''")).unwrap();
         }
     }
+}
+
+/// Runs a program that makes a server's data, to its end.
+fn run(mut command: Command, watch: impl FnOnce(u32)) {
+    let child = command
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    watch(child.id());
+    let output = child.wait_with_output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?} failed: {error}");
 }

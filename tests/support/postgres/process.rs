@@ -32,12 +32,32 @@ struct Running {
 impl Process {
     /// A fresh server that has not been started. The error says why there can be none with such a disk.
     pub fn create(installation: &'static Installation, options: &Options) -> Result<Self, String> {
+        Self::make(installation, |directory, address, watchdog| {
+            directory.initialize(installation, options, address, |pid| watchdog.watch(Some(pid)))
+        })
+    }
+
+    /// A standby that follows this server and has not been started.
+    pub fn standby(&self) -> Self {
+        let standby = Self::make(self.installation, |directory, address, watchdog| {
+            directory.follow(self.installation, self.address, address, |pid| {
+                watchdog.watch(Some(pid))
+            });
+            Ok(())
+        });
+        standby.unwrap()
+    }
+
+    fn make(
+        installation: &'static Installation,
+        fill: impl FnOnce(&Directory, SocketAddr, &mut Watchdog) -> Result<(), String>,
+    ) -> Result<Self, String> {
         let directory = Directory::create(installation);
         let mut watchdog = Watchdog::over(directory.path());
         // The children of a server that was killed become ours, and are reaped, also where process 1 does not do that.
         set_child_subreaper(Some(getpid())).unwrap();
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
-        directory.initialize(installation, options, address, |pid| watchdog.watch(Some(pid)))?;
+        fill(&directory, address, &mut watchdog)?;
         watchdog.watch(None);
         Ok(Self {
             installation,

@@ -149,6 +149,49 @@ impl Private {
         self.process.address
     }
 
+    /// A standby of this server, which waits for it with every commit from now on.
+    pub async fn standby(&self) -> Self {
+        let process = self.process.standby();
+        let url: Url = format!("postgres://sensorhive@{}/postgres", process.address)
+            .parse()
+            .unwrap();
+        process.spawn();
+        answers(&process, &url).await;
+        let mut connection = self.connect().await;
+        for sql in [
+            "ALTER SYSTEM SET synchronous_standby_names = 'standby'",
+            "SELECT pg_reload_conf()",
+        ] {
+            sqlx::query(sql).execute(&mut connection).await.unwrap();
+        }
+        until("the standby to be waited for", &process, async || {
+            let sync = sqlx::query_scalar(
+                "SELECT EXISTS (SELECT FROM pg_stat_replication WHERE sync_state = 'sync')",
+            );
+            sync.fetch_one(&mut self.connect().await).await.unwrap()
+        })
+        .await;
+        Self {
+            server: Server::look(url, false).await,
+            process,
+        }
+    }
+
+    /// Makes the standby that this is take writes, and wait for nobody.
+    pub async fn promote(&self) {
+        let mut connection = self.connect().await;
+        sqlx::query("SELECT pg_promote()")
+            .execute(&mut connection)
+            .await
+            .unwrap();
+        for sql in [
+            "ALTER SYSTEM RESET synchronous_standby_names",
+            "SELECT pg_reload_conf()",
+        ] {
+            sqlx::query(sql).execute(&mut connection).await.unwrap();
+        }
+    }
+
     /// SIGKILL to all of its processes at once. They are gone when this returns.
     pub fn kill(&self) {
         self.process.kill();
