@@ -88,7 +88,10 @@ async fn probes_need_no_token_and_tell_strangers_no_reasons() {
         (stranger.status, &stranger.body["dependencies"]["writer"]),
         (503, &json!({"ok": false}))
     );
+    assert_eq!(stranger.body["dependencies"]["store"], json!({"ok": true}));
     let known = app.admin_get("/readyz").await;
+    let what = known.body["dependencies"]["store"]["what"].as_str().unwrap();
+    assert!(what.starts_with("sqlite ("), "{what}");
     assert_eq!(
         known.body["dependencies"]["writer"]["because"],
         "the disk at /secret is full"

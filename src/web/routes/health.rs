@@ -58,6 +58,9 @@ pub struct DependencyBody {
     /// Why not, for those who may read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub because: Option<String>,
+    /// What it is, such as `postgresql 15.18 with timescaledb 2.28.3 (db:5432/hive)`, for those who may read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub what: Option<String>,
 }
 
 /// The process is alive.
@@ -86,6 +89,7 @@ pub async fn ready(
     let depends = |trouble: Option<String>| DependencyBody {
         ok: trouble.is_none(),
         because: trouble.filter(|_| open),
+        what: None,
     };
     let writer = state.metrics.store_failing().or_else(|| {
         state
@@ -101,7 +105,10 @@ pub async fn ready(
         .map(|node| format!("{} is {}", node.path, node.phase))
         .collect();
     let dependencies = DependenciesBody {
-        store: depends(ping.err().map(|error| error.to_string())),
+        store: DependencyBody {
+            what: open.then(|| state.store.describe()),
+            ..depends(ping.err().map(|error| error.to_string()))
+        },
         writer: depends(writer),
         actors: depends((!bad.is_empty()).then(|| bad.join(", "))),
         service: depends(state.draining().then(|| "it is about to stop".to_owned())),
