@@ -24,8 +24,8 @@ use crate::storage::{CompleteBatch, ErrorClass};
 
 /// Windows are few beside readings: their partitions span this many times as much.
 const WINDOW_SPAN: i64 = 7;
-/// Partitions are made this many ahead.
-const AHEAD: i64 = 3;
+/// Partitions are made this many ahead. Each costs a look into it when the newest reading is looked for.
+const AHEAD: i64 = 1;
 
 /// How rows are laid out by time.
 pub(super) enum Layout {
