@@ -51,6 +51,15 @@ pub async fn what_was_archived_and_dropped_comes_back_as_it_was<F: Fixture>(fixt
         (old_sum, new_sum)
     );
 
+    let line = format!(
+        "archive test: {}: {} rows before = {} rows after a round trip, checksums equal: {:?}\n",
+        store.describe().split(" (").next().unwrap_or_default(),
+        before.len(),
+        everything_stored(&store).await.len(),
+        [old_sum.1, new_sum.1].map(|sum| format!("{:032x}", sum.0))
+    );
+    let _ = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
+
     // Once more changes nothing.
     for outcome in world.restore(&store, (old, new), None, false).await.unwrap() {
         assert_eq!((outcome.stored, outcome.duplicates), (0, outcome.rows));
