@@ -36,39 +36,63 @@ pub(super) async fn write_sensors(
             .collect()
     };
     let time = |micros: Option<i64>| micros.map(|micros| Time(Timestamp(micros)));
-    // GREATEST and LEAST pass over nulls.
-    sqlx::query(
-        "INSERT INTO sensor_ledger AS l (sensor_id, received, stored, duplicate, rejected, filtered, late, unprocessed,
-             last_time, last_seq, tail_from)
-         SELECT * FROM unnest($1::integer[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[],
-             $7::bigint[], $8::bigint[], $9::timestamptz[], $10::bigint[], $11::timestamptz[])
-         ON CONFLICT (sensor_id) DO UPDATE SET
-             received = l.received + excluded.received,
-             stored = l.stored + excluded.stored,
-             duplicate = l.duplicate + excluded.duplicate,
-             rejected = l.rejected + excluded.rejected,
-             filtered = l.filtered + excluded.filtered,
-             late = l.late + excluded.late,
-             unprocessed = l.unprocessed + excluded.unprocessed,
-             last_time = greatest(l.last_time, excluded.last_time),
-             last_seq = greatest(l.last_seq, excluded.last_seq),
-             tail_from = least(l.tail_from, excluded.tail_from)",
-    )
-    .bind(changes.iter().map(|(sensor, _)| number(sensor.0)).collect::<Vec<_>>())
-    .bind(count(|delta| delta.received))
-    .bind(count(|delta| delta.stored))
-    .bind(count(|delta| delta.duplicate))
-    .bind(count(|delta| delta.rejected))
-    .bind(count(|delta| delta.filtered))
-    .bind(count(|delta| delta.late))
-    .bind(count(|delta| delta.unprocessed))
-    .bind(changes.iter().map(|(_, change)| time(change.last_time)).collect::<Vec<_>>())
-    .bind(changes.iter().map(|(_, change)| change.last_seq).collect::<Vec<_>>())
-    .bind(changes.iter().map(|(_, change)| time(change.tail_from)).collect::<Vec<_>>())
-    .execute(connection)
-    .await?;
+    let sensors: Vec<i32> = changes.iter().map(|(sensor, _)| number(sensor.0)).collect();
+    let last_times: Vec<_> = changes.iter().map(|(_, change)| time(change.last_time)).collect();
+    let last_seqs: Vec<_> = changes.iter().map(|(_, change)| change.last_seq).collect();
+    let tails: Vec<_> = changes.iter().map(|(_, change)| time(change.tail_from)).collect();
+    let counts = [
+        count(|delta| delta.received),
+        count(|delta| delta.stored),
+        count(|delta| delta.duplicate),
+        count(|delta| delta.rejected),
+        count(|delta| delta.filtered),
+        count(|delta| delta.late),
+        count(|delta| delta.unprocessed),
+    ];
+    let mut changed = 0;
+    for sql in [UPDATE_SENSORS, INSERT_SENSORS] {
+        if changed == sensors.len() as u64 {
+            break;
+        }
+        let mut query = sqlx::query(sql).bind(&sensors);
+        for counts in &counts {
+            query = query.bind(counts);
+        }
+        let done = query
+            .bind(&last_times)
+            .bind(&last_seqs)
+            .bind(&tails)
+            .execute(&mut *connection)
+            .await?;
+        changed += done.rows_affected();
+    }
     Ok(())
 }
+
+/// A join finds the rows of many sensors in two thirds of the time that looking each up for a conflict takes. GREATEST and LEAST
+/// pass over nulls.
+const UPDATE_SENSORS: &str = "UPDATE sensor_ledger AS l SET
+         received = l.received + c.received,
+         stored = l.stored + c.stored,
+         duplicate = l.duplicate + c.duplicate,
+         rejected = l.rejected + c.rejected,
+         filtered = l.filtered + c.filtered,
+         late = l.late + c.late,
+         unprocessed = l.unprocessed + c.unprocessed,
+         last_time = greatest(l.last_time, c.last_time),
+         last_seq = greatest(l.last_seq, c.last_seq),
+         tail_from = least(l.tail_from, c.tail_from)
+     FROM unnest($1::integer[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[],
+         $8::bigint[], $9::timestamptz[], $10::bigint[], $11::timestamptz[])
+         AS c (sensor_id, received, stored, duplicate, rejected, filtered, late, unprocessed, last_time, last_seq, tail_from)
+     WHERE l.sensor_id = c.sensor_id";
+/// Those that were not there.
+const INSERT_SENSORS: &str = "INSERT INTO sensor_ledger (sensor_id, received, stored, duplicate, rejected, filtered, late,
+         unprocessed, last_time, last_seq, tail_from)
+     SELECT * FROM unnest($1::integer[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[],
+         $8::bigint[], $9::timestamptz[], $10::bigint[], $11::timestamptz[])
+         AS c (sensor_id, received, stored, duplicate, rejected, filtered, late, unprocessed, last_time, last_seq, tail_from)
+     ON CONFLICT (sensor_id) DO NOTHING";
 
 pub(super) async fn write_sources(
     connection: &mut PgConnection,
