@@ -199,7 +199,8 @@ impl Writing<'_> {
     }
 }
 
-/// A session that writes: what bounds it should we vanish, and what makes a commit safe.
+/// A session that writes: what bounds it should we vanish, and what makes a commit safe. Each statement is planned for the rows that
+/// it brings, which may be one or tens of thousands.
 async fn prepare(connection: &mut PgConnection, limit: Duration, synchronous: bool) -> Result<(), Fault> {
     let limit = limit.as_millis();
     // A server may be set to something stronger than `on`, which stays.
@@ -212,7 +213,7 @@ async fn prepare(connection: &mut PgConnection, limit: Duration, synchronous: bo
     let settings = format!(
         "SET statement_timeout = {limit}; SET lock_timeout = {limit}; SET idle_in_transaction_session_timeout = {limit};
          SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3;
-         SET client_connection_check_interval = 1000; SET jit = off;
+         SET client_connection_check_interval = 1000; SET jit = off; SET plan_cache_mode = force_custom_plan;
          {synchronous};
          SELECT set_config('timescaledb.max_tuples_decompressed_per_dml_transaction', '0', false)
          FROM pg_extension WHERE extname = 'timescaledb'"
