@@ -5,7 +5,6 @@
 //!
 //! Fails with [`LimitReached`] where a new sensor or series would pass its limit; known ones go on.
 
-use std::borrow::Cow;
 use std::collections::HashSet;
 use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
@@ -17,7 +16,7 @@ use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 use twox_hash::XxHash64;
 
-use crate::decode::{Draft, RawTags, encode_canonical};
+use crate::decode::{RawTags, encode_reading};
 use crate::domain::{MetricName, Reading, SensorId, SensorKey, SeriesId, Tags};
 use crate::prefetch::prefetch;
 use crate::storage::{SensorDefinition, SeriesDefinition};
@@ -58,19 +57,8 @@ pub struct SeriesName {
 impl SeriesName {
     /// The reading as canonical JSON, which a replay can decode again.
     pub fn canonical(&self, reading: &Reading) -> Vec<u8> {
-        let mut json = Vec::with_capacity(128);
-        let draft = Draft {
-            sensor: Cow::Borrowed(self.sensor.as_str()),
-            metric: Cow::Borrowed(self.metric.as_str()),
-            value: reading.value,
-            time: Some(reading.time),
-            unit: self.unit.as_deref().map(Cow::Borrowed),
-            quality: reading.flags.quality(),
-            tags: None,
-            item: 0,
-        };
-        encode_canonical(&draft, &mut json);
-        json
+        let unit = self.unit.as_deref();
+        encode_reading(self.sensor.as_str(), self.metric.as_str(), unit, reading)
     }
 }
 
@@ -152,7 +140,7 @@ impl Reader<'_> {
         guesses
     }
 
-    /// As [`Registry::lookup`].
+    /// The numbers of a known series, where neither tags nor unit bring news.
     pub fn lookup(
         &self,
         guess: Guess,
@@ -228,17 +216,6 @@ impl Registry {
 
     pub fn shards(&self) -> u16 {
         self.shards
-    }
-
-    /// The numbers of a known series, where neither tags nor unit bring news.
-    pub fn lookup(
-        &self,
-        sensor: &str,
-        metric: &str,
-        unit: Option<&str>,
-        tags: Option<RawTags<'_>>,
-    ) -> Option<Resolved> {
-        self.reader().lookup(Guess(None), sensor, metric, unit, tags)
     }
 
     /// Keeps everybody from writing; for many lookups in a row, without a lock each. Nothing else may be asked of the registry
@@ -378,10 +355,6 @@ impl Registry {
     pub fn sensor_named(&self, id: &str) -> Option<SensorInfo> {
         let names = self.names.read();
         names.info(names.key(id)?)
-    }
-
-    pub fn sensor_key(&self, id: &str) -> Option<SensorKey> {
-        self.names.read().key(id)
     }
 
     pub fn sensor_id(&self, key: SensorKey) -> Option<SensorId> {

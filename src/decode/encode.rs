@@ -5,10 +5,29 @@
 
 use std::io::Write;
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 
 use super::Draft;
-use crate::domain::{Quality, Timestamp};
+use crate::domain::{Quality, Reading, Timestamp};
+
+/// A reading as canonical JSON that can be decoded again: what a dead letter keeps.
+pub fn encode_reading(sensor: &str, metric: &str, unit: Option<&str>, reading: &Reading) -> Vec<u8> {
+    let draft = Draft {
+        sensor: Cow::Borrowed(sensor),
+        metric: Cow::Borrowed(metric),
+        value: reading.value,
+        time: Some(reading.time),
+        unit: unit.map(Cow::Borrowed),
+        quality: reading.flags.quality(),
+        tags: None,
+        item: 0,
+    };
+    let mut json = Vec::with_capacity(128);
+    encode_canonical(&draft, &mut json);
+    json
+}
 
 /// Appends `draft` to `out` as one canonical JSON object, without a line end.
 pub fn encode_canonical(draft: &Draft<'_>, out: &mut Vec<u8>) {

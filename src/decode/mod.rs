@@ -19,7 +19,7 @@ mod tags;
 use std::borrow::Cow;
 use std::fmt;
 
-pub use encode::encode_canonical;
+pub use encode::{encode_canonical, encode_reading};
 pub use fields::MAX_FLAT_METRICS;
 pub use item::MAX_UNIT_BYTES;
 pub use json::{JsonMapping, decode_json};

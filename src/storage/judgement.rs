@@ -5,10 +5,8 @@
 //! value a conflict. Rows are sorted by key: neighbors land on the same page, and what is doubled within the group
 //! lies side by side.
 
-use std::borrow::Cow;
-
 use super::{BatchReport, CompleteBatch, Conflict, SliceOutcome};
-use crate::decode::{Draft, encode_canonical};
+use crate::decode::encode_reading;
 use crate::domain::{DeadLetter, Reading, RejectReason, SensorKey, Seq};
 
 /// A reading of the group, and what became of it.
@@ -121,27 +119,15 @@ pub(super) fn contradiction(
     batches: &[CompleteBatch],
     row: &Judged,
     stored: f64,
-    sensor_id: String,
-    metric: String,
-    unit: Option<String>,
+    sensor_id: &str,
+    metric: &str,
+    unit: Option<&str>,
 ) -> DeadLetter {
-    let draft = Draft {
-        sensor: sensor_id.into(),
-        metric: metric.into(),
-        value: row.reading.value,
-        time: Some(row.reading.time),
-        unit: unit.map(Cow::Owned),
-        quality: row.reading.flags.quality(),
-        tags: None,
-        item: 0,
-    };
-    let mut payload = Vec::new();
-    encode_canonical(&draft, &mut payload);
     DeadLetter {
         source: batches[row.batch].source.clone(),
         position: String::new(),
         sensor: Some(row.sensor),
-        payload,
+        payload: encode_reading(sensor_id, metric, unit, &row.reading),
         reason: RejectReason::Conflict,
         detail: format!(
             "value {} contradicts {stored}, stored for the same time",

@@ -70,7 +70,7 @@ async fn a_restart_changes_nothing_that_the_sensor_knew() {
 async fn a_paused_sensor_stores_without_looking_until_it_is_resumed() {
     let app = App::spawn().await;
     app.fill("s", 3).await;
-    let key = app.state.registry().sensor_key("s").unwrap();
+    let key = app.state.registry().sensor_named("s").unwrap().key;
     assert_eq!(
         app.admin_post("/api/admin/sensors/s/pause", json!({}))
             .await

@@ -80,7 +80,7 @@ impl Quay {
     }
 
     fn key(&self, sensor: &str) -> SensorKey {
-        self.intake.registry().sensor_key(sensor).unwrap()
+        self.intake.registry().sensor_named(sensor).unwrap().key
     }
 
     /// A batch with this sensor's definition has committed.
@@ -175,7 +175,7 @@ fn bad_input_makes_no_sensor() {
     let payload = format!("[{},{}]", item("new", 0), r#"{"sensor_id":"new","value":{}}"#);
     let batch = quay.decode(&payload);
     assert_eq!((batch.received(), batch.readings()), (2, 0));
-    assert_eq!(quay.intake.registry().sensor_key("new"), None);
+    assert_eq!(quay.intake.registry().sensor_named("new"), None);
     assert_eq!(batch.source_ledger.rejected, 2);
 }
 

@@ -22,12 +22,24 @@ fn metric(name: &str) -> MetricName {
     MetricName::parse(name).unwrap()
 }
 
+fn lookup(
+    registry: &Registry,
+    sensor: &str,
+    metric: &str,
+    unit: Option<&str>,
+    tags: Option<RawTags<'_>>,
+) -> Option<Resolved> {
+    let reader = registry.reader();
+    let guess = reader.guess([sensor].into_iter())[0];
+    reader.lookup(guess, sensor, metric, unit, tags)
+}
+
 #[test]
 fn a_name_keeps_its_numbers() {
     let registry = registry();
     let first = registry.resolve(&id("a"), &metric("t"), None, None).unwrap();
-    assert_eq!(registry.lookup("a", "t", None, None), Some(first));
-    assert_eq!(registry.lookup("a", "u", None, None), None);
+    assert_eq!(lookup(&registry, "a", "t", None, None), Some(first));
+    assert_eq!(lookup(&registry, "a", "u", None, None), None);
     assert_eq!(registry.resolve(&id("a"), &metric("t"), None, None), Ok(first));
     let other = registry.resolve(&id("a"), &metric("u"), None, None).unwrap();
     assert_eq!((other.sensor, other.shard), (first.sensor, first.shard));
@@ -60,11 +72,11 @@ fn a_definition_is_saved_when_that_very_one_has_committed() {
     let (sensor, old) = registry.define(series).unwrap();
     registry.resolve(&id("a"), &metric("t"), Some("F"), None).unwrap();
     registry.mark_saved(&[sensor], &[old]);
-    assert!(!registry.lookup("a", "t", None, None).unwrap().saved);
+    assert!(!lookup(&registry, "a", "t", None, None).unwrap().saved);
     let (sensor, new) = registry.define(series).unwrap();
     assert_eq!(new.unit.as_deref(), Some("F"));
     registry.mark_saved(&[sensor], &[new]);
-    assert!(registry.lookup("a", "t", Some("F"), None).unwrap().saved);
+    assert!(lookup(&registry, "a", "t", Some("F"), None).unwrap().saved);
 }
 
 #[test]
@@ -73,11 +85,11 @@ fn news_about_tags_is_no_mere_lookup() {
     let raw = serde_json::value::RawValue::from_string(r#"{"site":"a"}"#.into()).unwrap();
     let tags = RawTags::check(&raw).unwrap();
     registry.resolve(&id("a"), &metric("t"), None, None).unwrap();
-    assert_eq!(registry.lookup("a", "t", None, Some(tags)), None);
+    assert_eq!(lookup(&registry, "a", "t", None, Some(tags)), None);
     registry
         .resolve(&id("a"), &metric("t"), None, Some(tags))
         .unwrap();
-    assert!(registry.lookup("a", "t", None, Some(tags)).is_some());
+    assert!(lookup(&registry, "a", "t", None, Some(tags)).is_some());
     assert_eq!(
         registry.sensor_named("a").unwrap().tags,
         Tags::from([("site".into(), "a".into())])
@@ -95,7 +107,7 @@ fn what_was_stored_comes_back_with_its_numbers() {
     };
     let again = Registry::new(limits, 4, vec![sensor], vec![series]);
     assert_eq!(
-        again.lookup("a", "t", Some("C"), None),
+        lookup(&again, "a", "t", Some("C"), None),
         Some(Resolved {
             saved: true,
             sensor_saved: true,

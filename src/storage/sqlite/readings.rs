@@ -112,7 +112,7 @@ pub(super) async fn dead_letters(
         let (row, stored) = conflicts[place as usize];
         letters.push((
             row.batch,
-            contradiction(batches, row, stored, sensor_id, metric, unit),
+            contradiction(batches, row, stored, &sensor_id, &metric, unit.as_deref()),
         ));
     }
     Ok(letters)

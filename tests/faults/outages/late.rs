@@ -6,7 +6,7 @@ use sqlx::Executor;
 use super::Outage;
 use crate::api::{Api, number};
 use crate::instance::{report, until};
-use crate::postgres_server::{Flavor, Options};
+use crate::postgres_server::{Flavor, Options, Private};
 
 const DAY: i64 = 86_400_000_000;
 const SENSOR: &str = "late";
@@ -34,12 +34,13 @@ async fn send(api: &Api, start: i64, indices: impl Iterator<Item = i64>) -> (u64
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn late_readings_reach_a_compressed_chunk() {
-    let Some(outage) = Outage::prepare("others", &Options::default()).await else {
+    let Some(server) = Private::with(&Options::default()).await else {
         return;
     };
-    if outage.flavor != Flavor::Timescale {
+    // Says so where the extension is missing.
+    let Some(outage) = Outage::on(server, Flavor::Timescale, "others").await else {
         return;
-    }
+    };
     let api = outage.instance.api.clone();
     let start = (crate::traffic::some_time_ago() / DAY - 20) * DAY;
     // The even seconds of an hour; a newer reading so that what follows is late.
