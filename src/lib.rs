@@ -10,7 +10,7 @@
 //! | [`actors`] | the way of a reading: sources, dispatcher, shards, sensors, writer; supervision |
 //! | [`settings`], [`telemetry`], [`metrics`] | what is configured, logged and counted |
 //! | [`archive`] | the cold archive: days to Parquet objects, and back |
-//! | [`storage`] | what is asked of a database, and SQLite; the only place with SQL |
+//! | [`storage`] | what is asked of a database, SQLite and PostgreSQL; the only place with SQL |
 //! | [`core`] | the pure heart: windows, watermark, duplicates, detectors, snapshots |
 //! | [`decode`], [`simulate`], [`machine`] | bytes to readings; made-up ones; this machine's |
 //! | [`clock`], [`tls`] | the one place where the clock is read; the one cryptography for TLS |
