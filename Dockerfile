@@ -1,13 +1,19 @@
 # Builds sensorhive from source, and runs it as a user without rights, with its data in /data.
 
 FROM rust:1.95-slim-bookworm AS build
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends make pkg-config libssl-dev \
+    && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
 RUN cargo build --release --locked --bin sensorhive \
     && strip --strip-debug target/release/sensorhive
 
 FROM debian:bookworm-slim
-RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin sensorhive \
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends ca-certificates libssl3 \
+    && rm -rf /var/lib/apt/lists/* \
+    && useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin sensorhive \
     && install -d -o sensorhive -g sensorhive -m 0750 /data
 COPY --from=build /src/target/release/sensorhive /usr/local/bin/sensorhive
 COPY --from=build /src/LICENSE-MIT /src/LICENSE-APACHE /usr/share/doc/sensorhive/

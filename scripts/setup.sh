@@ -57,9 +57,17 @@ need_rust() {
     rust_is_good || fail "Rust $wanted_rust or newer is needed, and $(rustc --version) is what is there"
 }
 
-# The C compiler is for SQLite, which is compiled in.
+has_openssl() {
+    printf '#include <openssl/ssl.h>\nint main(void) { return 0; }\n' | cc -x c -fsyntax-only - 2>/dev/null
+}
+
+# The C compiler is for SQLite and librdkafka, which are compiled in. librdkafka is built by make, and speaks TLS by the
+# system's OpenSSL.
 need_to_build() {
     command -v cc >/dev/null || install_packages "a C compiler" gcc libc6-dev
+    command -v make >/dev/null || install_packages make make
+    command -v pkg-config >/dev/null || install_packages pkg-config pkg-config
+    has_openssl || install_packages OpenSSL libssl-dev
     need_rust
 }
 

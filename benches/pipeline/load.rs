@@ -4,8 +4,8 @@
 
 use std::fmt::Write as _;
 
-use sensorhive::decode::decode_json;
 use sensorhive::decode::{Draft, JsonMapping, Refusal, Sink};
+use sensorhive::decode::{Hints, decode_json};
 use sensorhive::domain::Timestamp;
 
 /// Bytes of one object.
@@ -104,7 +104,7 @@ impl Sum {
     pub fn of(payloads: &[String], mapping: &JsonMapping) -> Self {
         let mut sum = Self::default();
         for payload in payloads {
-            decode_json(payload.as_bytes(), mapping, &mut sum);
+            decode_json(payload.as_bytes(), Hints::default(), mapping, &mut sum);
         }
         sum
     }

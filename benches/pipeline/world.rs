@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sensorhive::actors::batch::Delivery;
-use sensorhive::actors::ingest::{Intake, IntakeSettings};
+use sensorhive::actors::ingest::{Intake, IntakeSettings, Payload};
 use sensorhive::actors::permits::Share;
 use sensorhive::actors::registry::{Registry, RegistryLimits};
 use sensorhive::actors::shard::env::{Catalog, Mode, ShardSettings};
@@ -127,7 +127,7 @@ pub fn send(sources: &[(Intake, Vec<String>)]) {
 
 /// Sends one payload and waits until it is stored.
 pub async fn store(intake: &Intake, payload: &str) {
-    let batch = intake.decode(payload.as_bytes(), intake.now(), String::new());
+    let batch = intake.decode(Payload::plain(payload.as_bytes(), intake.now()));
     let delivery = intake.deliver(batch, payload.len(), Vec::new()).await.unwrap();
     assert!(matches!(delivery, Delivery::Stored(_)), "nothing fails here");
 }

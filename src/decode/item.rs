@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use serde_json::value::RawValue;
 
 use super::fields::{Fields, MAX_FLAT_METRICS};
-use super::json::JsonMapping;
+use super::json::{Hints, JsonMapping};
 use super::scalar::Scalar;
 use super::{Draft, RawTags, Refusal, Sink};
 use crate::domain::{IdError, MetricName, Quality, RejectReason, SensorId, TimeError, Timestamp};
@@ -16,11 +16,12 @@ use crate::domain::{IdError, MetricName, Quality, RejectReason, SensorId, TimeEr
 /// The longest unit, in bytes.
 pub const MAX_UNIT_BYTES: usize = 64;
 
-/// An object's place in its payload, and its bytes.
+/// An object's place in its payload, its bytes, and what is known of the payload.
 #[derive(Clone, Copy)]
 pub(super) struct Place<'a> {
     pub item: u32,
     pub payload: &'a [u8],
+    pub hints: Hints<'a>,
 }
 
 impl<'a> Place<'a> {
@@ -43,7 +44,7 @@ pub(super) fn answer<'a, S: Sink<'a> + ?Sized>(
     mapping: &'a JsonMapping,
     sink: &mut S,
 ) {
-    let sensor = match sensor(fields, mapping) {
+    let sensor = match sensor(fields, place.hints, mapping) {
         Ok(sensor) => sensor,
         Err(fault) => return sink.refuse(place.refuse(fault, None)),
     };
@@ -65,7 +66,7 @@ fn canonical<'a>(
 ) -> Result<Draft<'a>, Fault<'a>> {
     Ok(Draft {
         sensor,
-        metric: metric(fields, mapping)?,
+        metric: metric(fields, place.hints, mapping)?,
         value: canonical_value(fields)?,
         time: time(&fields.time)?,
         unit: unit(std::mem::take(&mut fields.unit))?,
@@ -144,25 +145,33 @@ impl<'a> Fault<'a> {
     }
 }
 
-fn sensor<'a>(fields: &mut Fields<'a>, mapping: &'a JsonMapping) -> Result<Cow<'a, str>, Fault<'a>> {
+fn sensor<'a>(
+    fields: &mut Fields<'a>,
+    hints: Hints<'a>,
+    mapping: &'a JsonMapping,
+) -> Result<Cow<'a, str>, Fault<'a>> {
     if let Some(field) = fields.twice {
         return Err(Fault::new(field, "is given more than once".to_owned()));
     }
-    let default = mapping.default_sensor.as_ref().map(SensorId::as_str);
+    let default = || mapping.default_sensor.as_ref().map(SensorId::as_str);
     name(
         "sensor_id",
         std::mem::take(&mut fields.sensor),
-        default,
+        hints.sensor.or_else(default),
         SensorId::check,
     )
 }
 
-fn metric<'a>(fields: &mut Fields<'a>, mapping: &'a JsonMapping) -> Result<Cow<'a, str>, Fault<'a>> {
-    let default = mapping.default_metric.as_ref().map(MetricName::as_str);
+fn metric<'a>(
+    fields: &mut Fields<'a>,
+    hints: Hints<'a>,
+    mapping: &'a JsonMapping,
+) -> Result<Cow<'a, str>, Fault<'a>> {
+    let default = || mapping.default_metric.as_ref().map(MetricName::as_str);
     name(
         "metric",
         std::mem::take(&mut fields.metric),
-        default,
+        hints.metric.or_else(default),
         MetricName::check,
     )
 }
@@ -185,14 +194,15 @@ fn name<'a>(
     default: Option<&'a str>,
     check: fn(&str) -> Result<(), IdError>,
 ) -> Result<Cow<'a, str>, Fault<'a>> {
-    match (scalar, default) {
-        (Scalar::Text(name), _) => match check(&name) {
-            Ok(()) => Ok(name),
-            Err(error) => Err(Fault::new(field, error.to_string())),
-        },
-        (Scalar::Null, Some(default)) => Ok(Cow::Borrowed(default)),
-        (Scalar::Null, None) => Err(Fault::new(field, "is missing".to_owned())),
-        (other, _) => Err(Fault::wrong(field, &other, "text")),
+    let name = match (scalar, default) {
+        (Scalar::Text(name), _) => name,
+        (Scalar::Null, Some(default)) => Cow::Borrowed(default),
+        (Scalar::Null, None) => return Err(Fault::new(field, "is missing".to_owned())),
+        (other, _) => return Err(Fault::wrong(field, &other, "text")),
+    };
+    match check(&name) {
+        Ok(()) => Ok(name),
+        Err(error) => Err(Fault::new(field, error.to_string())),
     }
 }
 

@@ -37,23 +37,40 @@ impl Default for JsonMapping {
     }
 }
 
-/// Gives `sink` every reading and every refusal of `payload`, in its order. An empty array gives nothing.
-pub fn decode_json<'a, S: Sink<'a> + ?Sized>(payload: &'a [u8], mapping: &'a JsonMapping, sink: &mut S) {
+/// What is known of one payload that is not in it: a message's key, a topic. Not checked yet.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Hints<'a> {
+    /// The sensor of items that name none.
+    pub sensor: Option<&'a str>,
+    /// The metric of items that have a `value` but name none.
+    pub metric: Option<&'a str>,
+}
+
+/// Gives `sink` every reading and every refusal of `payload`, in its order. An empty array gives nothing. What an item names
+/// itself beats the hints, and they beat the mapping's defaults.
+pub fn decode_json<'a, S: Sink<'a> + ?Sized>(
+    payload: &'a [u8],
+    hints: Hints<'a>,
+    mapping: &'a JsonMapping,
+    sink: &mut S,
+) {
     let result = match std::str::from_utf8(payload) {
-        Ok(json) => decode(json, mapping, sink),
+        Ok(json) => decode(json, hints, mapping, sink),
         Err(error) => Err((
             0,
             undecodable(format!("is not UTF-8 from byte {}", error.valid_up_to())),
         )),
     };
     if let Err((item, fault)) = result {
-        sink.refuse(Place { item, payload }.refuse(fault, None));
+        let place = Place { item, payload, hints };
+        sink.refuse(place.refuse(fault, None));
     }
 }
 
 /// The error is of the whole payload, at an item of it, and nothing was given yet.
 fn decode<'a, S: Sink<'a> + ?Sized>(
     json: &'a str,
+    hints: Hints<'a>,
     mapping: &'a JsonMapping,
     sink: &mut S,
 ) -> Result<(), (u32, Fault<'a>)> {
@@ -64,8 +81,12 @@ fn decode<'a, S: Sink<'a> + ?Sized>(
             fields.read(json).map_err(not_json)?;
             match fields.wrapped() {
                 None => {
-                    let payload = json.as_bytes();
-                    item::answer(&mut fields, Place { item: 0, payload }, mapping, sink);
+                    let place = Place {
+                        item: 0,
+                        payload: json.as_bytes(),
+                        hints,
+                    };
+                    item::answer(&mut fields, place, mapping, sink);
                     return Ok(());
                 }
                 Some(items) => items.get(),
@@ -84,20 +105,23 @@ fn decode<'a, S: Sink<'a> + ?Sized>(
         return Err((0, Fault::limit("payload", reason)));
     }
     for (index, raw) in items.kept.into_iter().enumerate() {
-        answer_one(index as u32, raw.get(), &mut fields, mapping, sink);
+        let place = Place {
+            item: index as u32,
+            payload: raw.get().as_bytes(),
+            hints,
+        };
+        answer_one(place, raw.get(), &mut fields, mapping, sink);
     }
     Ok(())
 }
 
 fn answer_one<'a, S: Sink<'a> + ?Sized>(
-    item: u32,
+    place: Place<'a>,
     json: &'a str,
     fields: &mut Fields<'a>,
     mapping: &'a JsonMapping,
     sink: &mut S,
 ) {
-    let payload = json.as_bytes();
-    let place = Place { item, payload };
     let fault = if !json.starts_with('{') {
         Fault::new("item", "is not an object".to_owned())
     } else {

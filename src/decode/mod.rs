@@ -22,7 +22,7 @@ use std::fmt;
 pub use encode::{encode_canonical, encode_reading};
 pub use fields::MAX_FLAT_METRICS;
 pub use item::MAX_UNIT_BYTES;
-pub use json::{JsonMapping, decode_json};
+pub use json::{Hints, JsonMapping, decode_json};
 pub use tags::{MAX_TAG_BYTES, MAX_TAGS, RawTags};
 
 use crate::domain::{Quality, RejectReason, Timestamp};

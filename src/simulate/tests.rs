@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::*;
-use crate::decode::{JsonMapping, Refusal, Sink, decode_json, range};
+use crate::decode::{Hints, JsonMapping, Refusal, Sink, decode_json, range};
 use crate::domain::RejectReason;
 
 const START: Timestamp = Timestamp(1_730_332_800_000_000);
@@ -221,7 +221,7 @@ fn the_decoder_takes_what_is_sent_and_refuses_what_is_no_number_or_far_ahead() {
     for reading in &readings {
         let mut payload = Vec::new();
         reading.encode(true, &mut payload);
-        decode_json(&payload, &JsonMapping::default(), &mut counts);
+        decode_json(&payload, Hints::default(), &JsonMapping::default(), &mut counts);
     }
     let labelled = |fault| {
         readings

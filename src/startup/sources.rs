@@ -3,12 +3,15 @@
 use std::path::Path;
 use std::time::Duration;
 
-use actix::Addr;
+use actix::Handler;
+use actix::dev::ToEnvelope;
 
 use super::pipeline::Pipeline;
 use super::{Sources, StartError, plan};
-use crate::actors::ingest::{Feed, HostFeed, Intake, IntakeSettings, OwnFeed, PolledSource, SimulatedFeed};
-use crate::actors::supervision::Handle;
+use crate::actors::ingest::{
+    Feed, HostFeed, Intake, IntakeSettings, OwnFeed, PolledSource, SimulatedFeed, SourceCommand,
+};
+use crate::actors::supervision::Supervise;
 use crate::domain::SourceName;
 use crate::machine::MachineReader;
 use crate::settings::{Settings, SourceSettings, StorageUrl};
@@ -33,7 +36,7 @@ pub(super) fn start(
         sources: Sources::new(),
     };
     let own = OwnFeed(starter.pipeline.statistics.clone());
-    starter.start(&plan::name("sensorhive"), "own", OWN_INTERVAL, own);
+    starter.start_feed(&plan::name("sensorhive"), "own", OWN_INTERVAL, own);
     for (name, source) in settings.sources.iter().filter(|(_, source)| source.enabled()) {
         match source {
             SourceSettings::Host(host) => {
@@ -42,7 +45,7 @@ pub(super) fn start(
                     StorageUrl::Postgres(_) => None,
                 };
                 let reader = MachineReader::new(data.unwrap_or(Path::new(".")))?;
-                starter.start(name, "host", host.interval, HostFeed::new(reader));
+                starter.start_feed(name, "host", host.interval, HostFeed::new(reader));
             }
             SourceSettings::Simulated(simulated) => {
                 let begin = starter.pipeline.rails.clock().now();
@@ -52,7 +55,7 @@ pub(super) fn start(
                         error,
                     })?;
                 let feed = SimulatedFeed::new(simulator, intakes.batch_readings as usize);
-                starter.start(name, "simulated", SIMULATED_INTERVAL, feed);
+                starter.start_feed(name, "simulated", SIMULATED_INTERVAL, feed);
             }
         }
     }
@@ -67,13 +70,35 @@ struct Starter<'p> {
 }
 
 impl Starter<'_> {
-    fn start<F: Feed + Send>(&mut self, name: &SourceName, kind: &'static str, every: Duration, feed: F) {
-        let intake = Intake::new(name.clone(), self.pipeline.rails.clone(), self.intakes.clone());
-        let source = PolledSource::new(feed, intake.clone(), every);
+    fn start_feed<F: Feed + Send>(
+        &mut self,
+        name: &SourceName,
+        kind: &'static str,
+        every: Duration,
+        feed: F,
+    ) {
+        self.start(name, kind, self.intakes.clone(), move |intake| {
+            PolledSource::new(feed, intake, every)
+        });
+    }
+
+    /// Starts any source: an actor with a way in of its own.
+    fn start<S>(
+        &mut self,
+        name: &SourceName,
+        kind: &'static str,
+        settings: IntakeSettings,
+        make: impl FnOnce(Intake) -> S + Send + 'static,
+    ) where
+        S: Supervise + Handler<SourceCommand>,
+        S::Context: ToEnvelope<S, SourceCommand>,
+    {
+        let intake = Intake::new(name.clone(), self.pipeline.rails.clone(), settings);
         let path = format!("ingest/{name}");
-        let (address, handle): (Addr<PolledSource<F>>, std::sync::Arc<Handle>) =
-            self.pipeline
-                .supervise(&self.arbiter, &path, "Source", move || source);
+        let given = intake.clone();
+        let (address, handle) = self
+            .pipeline
+            .supervise(&self.arbiter, &path, "Source", move || make(given));
         let entry = SourceEntry {
             kind,
             handle,

@@ -70,7 +70,7 @@ proptest! {
     fn any_bytes_are_answered(payload in proptest::collection::vec(any::<u8>(), 0..200)) {
         let mapping = strict();
         let mut found = Found::default();
-        decode_json(&payload, &mapping, &mut found);
+        decode_json(&payload, Hints::default(), &mapping, &mut found);
         prop_assert_eq!(found.drafts.len() + found.refusals.len(), 1);
     }
 
@@ -79,7 +79,7 @@ proptest! {
         let text = payload.to_string();
         let mapping = JsonMapping::default();
         let mut found = Found::default();
-        decode_json(text.as_bytes(), &mapping, &mut found);
+        decode_json(text.as_bytes(), Hints::default(), &mapping, &mut found);
         let items = items(&payload);
         let mut answers = vec![0; items.len()];
         for item in found.drafts.iter().map(|d| d.item).chain(found.refusals.iter().map(|r| r.item)) {
@@ -98,7 +98,7 @@ proptest! {
         payload[at] = byte;
         let mapping = strict();
         let mut found = Found::default();
-        decode_json(&payload, &mapping, &mut found);
+        decode_json(&payload, Hints::default(), &mapping, &mut found);
         prop_assert!(!found.drafts.is_empty() || !found.refusals.is_empty());
         for draft in &found.drafts {
             prop_assert!(draft.value.is_finite() && SensorId::check(&draft.sensor).is_ok());
@@ -131,7 +131,7 @@ proptest! {
         encode_canonical(&draft, &mut payload);
         let mapping = strict();
         let mut found = Found::default();
-        decode_json(&payload, &mapping, &mut found);
+        decode_json(&payload, Hints::default(), &mapping, &mut found);
         prop_assert_eq!(found.sentences(), Vec::<String>::new());
         prop_assert_eq!(found.drafts[0].value.to_bits(), value.to_bits());
         prop_assert_eq!(&found.drafts, &[draft]);

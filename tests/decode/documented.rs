@@ -24,7 +24,7 @@ fn every_example_gives_what_is_written_under_it() {
     let mapping = JsonMapping::default();
     for (payload, expected) in payloads.into_iter().zip(expected) {
         let mut found = Found::default();
-        decode_json(payload.as_bytes(), &mapping, &mut found);
+        decode_json(payload.as_bytes(), Hints::default(), &mapping, &mut found);
         assert_eq!(found.sentences(), Vec::<String>::new(), "{payload}");
         assert_eq!(found.shown(), expected.lines().collect::<Vec<_>>(), "{payload}");
     }
@@ -34,7 +34,12 @@ fn every_example_gives_what_is_written_under_it() {
 fn the_first_example_has_unit_quality_and_tags_and_borrows_all_of_it() {
     let mapping = strict();
     let mut found = Found::default();
-    decode_json(blocks("json")[0].as_bytes(), &mapping, &mut found);
+    decode_json(
+        blocks("json")[0].as_bytes(),
+        Hints::default(),
+        &mapping,
+        &mut found,
+    );
     let draft = &found.drafts[0];
     assert!(matches!(
         (&draft.sensor, &draft.metric, &draft.unit),

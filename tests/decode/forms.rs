@@ -15,7 +15,7 @@ fn missing_names_come_from_the_mapping() {
         r#"{"level":3}"#,
     ] {
         let mut found = Found::default();
-        decode_json(payload.as_bytes(), &mapping, &mut found);
+        decode_json(payload.as_bytes(), Hints::default(), &mapping, &mut found);
         assert_eq!(found.shown(), ["gateway level 3"], "{payload}");
     }
 }
@@ -52,7 +52,7 @@ fn a_refusal_keeps_the_item_as_it_came_and_its_sensor() {
     let payload = format!("[{bad}]");
     let mapping = strict();
     let mut found = Found::default();
-    decode_json(payload.as_bytes(), &mapping, &mut found);
+    decode_json(payload.as_bytes(), Hints::default(), &mapping, &mut found);
     assert_eq!(found.refusals[0].payload, bad.as_bytes());
     assert_eq!(found.refusals[0].sensor.as_deref(), Some("a"));
     assert_eq!(found.refusals[0].kind, RejectReason::Invalid);
@@ -134,7 +134,7 @@ fn numbers_are_read_exactly() {
         let payload = with("value", number);
         let mapping = strict();
         let mut found = Found::default();
-        decode_json(payload.as_bytes(), &mapping, &mut found);
+        decode_json(payload.as_bytes(), Hints::default(), &mapping, &mut found);
         assert_eq!(
             found.drafts[0].value.to_bits(),
             number.parse::<f64>().unwrap().to_bits()

@@ -45,7 +45,7 @@ fn what_is_not_json_is_refused_whole() {
     for payload in ["{", "[", "{]", "[1", "}", &format!("[{good}") as &str, "{'a':1}"] {
         let mapping = strict();
         let mut found = Found::default();
-        decode_json(payload.as_bytes(), &mapping, &mut found);
+        decode_json(payload.as_bytes(), Hints::default(), &mapping, &mut found);
         assert!(found.drafts.is_empty() && found.refusals.len() == 1, "{payload}");
         assert_eq!(found.refusals[0].kind, RejectReason::Undecodable, "{payload}");
         assert_eq!(found.refusals[0].payload, payload.as_bytes());
@@ -182,7 +182,7 @@ fn one_item_too_many_is_too_many() {
     for (count, readings) in [(3, 3), (4, 0)] {
         let payload = items(count);
         let mut found = Found::default();
-        decode_json(payload.as_bytes(), &mapping, &mut found);
+        decode_json(payload.as_bytes(), Hints::default(), &mapping, &mut found);
         assert_eq!(found.drafts.len(), readings);
         assert!(
             found
@@ -240,7 +240,7 @@ fn too_many_items_are_refused_once_before_any_is_read() {
             ..strict()
         };
         let mut found = Found::default();
-        decode_json(payload.as_bytes(), &mapping, &mut found);
+        decode_json(payload.as_bytes(), Hints::default(), &mapping, &mut found);
         assert_eq!((found.drafts.len(), found.refusals.len()), (100_000, 0));
         assert_eq!(found.drafts[99_999].item, 99_999);
     }

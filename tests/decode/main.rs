@@ -11,8 +11,8 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use sensorhive::decode::{
-    Draft, JsonMapping, MAX_FLAT_METRICS, MAX_TAG_BYTES, MAX_TAGS, MAX_UNIT_BYTES, RawTags, Refusal, Sink,
-    decode_json, encode_canonical,
+    Draft, Hints, JsonMapping, MAX_FLAT_METRICS, MAX_TAG_BYTES, MAX_TAGS, MAX_UNIT_BYTES, RawTags, Refusal,
+    Sink, decode_json, encode_canonical,
 };
 use sensorhive::domain::{MetricName, Quality, RejectReason, SensorId, Timestamp};
 use serde_json::{Value, json};
@@ -59,7 +59,7 @@ fn strict() -> JsonMapping {
 fn decoded(payload: impl AsRef<[u8]>) -> (Vec<String>, Vec<String>) {
     let mapping = strict();
     let mut found = Found::default();
-    decode_json(payload.as_ref(), &mapping, &mut found);
+    decode_json(payload.as_ref(), Hints::default(), &mapping, &mut found);
     (found.shown(), found.sentences())
 }
 

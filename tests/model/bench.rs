@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sensorhive::actors::batch::Delivery;
-use sensorhive::actors::ingest::Intake;
+use sensorhive::actors::ingest::{Intake, Payload};
 use sensorhive::actors::shard::env::Mode;
 use sensorhive::actors::shard::messages::{Command, ListSensors, SensorStatus};
 use sensorhive::domain::SensorKey;
@@ -148,7 +148,7 @@ impl Bench {
 }
 
 pub async fn stored(intake: Intake, payload: String) {
-    let batch = intake.decode(payload.as_bytes(), intake.now(), String::new());
+    let batch = intake.decode(Payload::plain(payload.as_bytes(), intake.now()));
     let delivery = intake.deliver(batch, payload.len(), Vec::new()).await.unwrap();
     assert!(matches!(delivery, Delivery::Stored(_)), "{payload}: {delivery:?}");
 }

@@ -1,6 +1,7 @@
 //! What becomes of data that the database refuses for good.
 
 use sensorhive::actors::batch::{Delivery, Receipt};
+use sensorhive::actors::ingest::Payload;
 use sensorhive::actors::shard::env::Mode;
 use sensorhive::actors::shard::messages::Command;
 use sensorhive::domain::{LedgerDelta, RejectReason, SensorKey};
@@ -28,7 +29,7 @@ fn item(sensor: &str, value: f64, time: i64) -> String {
 async fn send(bench: &Bench, items: &[String]) -> Receipt {
     let intake = bench.service.intake(0);
     let payload = format!("[{}]", items.join(","));
-    let batch = intake.decode(payload.as_bytes(), intake.now(), String::new());
+    let batch = intake.decode(Payload::plain(payload.as_bytes(), intake.now()));
     match intake.deliver(batch, payload.len(), Vec::new()).await.unwrap() {
         Delivery::Stored(receipt) => receipt,
         Delivery::Undelivered => panic!("it can be stored"),

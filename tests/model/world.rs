@@ -11,7 +11,7 @@ use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use sensorhive::actors::batch::Delivery;
-use sensorhive::actors::ingest::{Intake, IntakeSettings};
+use sensorhive::actors::ingest::{Intake, IntakeSettings, Payload};
 use sensorhive::actors::permits::Share;
 use sensorhive::actors::registry::{Registry, RegistryLimits};
 use sensorhive::actors::shard::env::{Catalog, ShardSettings};
@@ -297,7 +297,7 @@ impl<'s> Source<'s> {
         payload.push(']');
         let receipt = loop {
             let intake = self.intake();
-            let batch = intake.decode(payload.as_bytes(), intake.now(), String::new());
+            let batch = intake.decode(Payload::plain(payload.as_bytes(), intake.now()));
             match intake.deliver(batch, payload.len(), Vec::new()).await.unwrap() {
                 Delivery::Stored(receipt) => break receipt,
                 Delivery::Undelivered => self.undelivered += 1,

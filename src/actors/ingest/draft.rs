@@ -1,14 +1,16 @@
-//! A batch in the making: decoded, checked and resolved.
+//! A batch in the making: decoded, checked and resolved, from one payload or from many.
 //!
-//! Invariants: each call of the sink adds one to `received` and either a reading or a rejection to the ledgers. A rejection is
-//! counted on its sensor if that is stored, or in this batch before it, else on the source: bad input never creates a sensor.
+//! Invariants: each answer of the decoder adds one to `received` and either a reading or a rejection to the ledgers. A rejection
+//! is counted on its sensor if that is stored, or in this batch before it, else on the source: bad input never creates a sensor.
+
+use std::fmt;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::Intake;
 use crate::actors::dispatcher::Incoming;
 use crate::actors::registry::{self, Resolved};
-use crate::decode::{Draft, Refusal, Sink, range};
+use crate::decode::{Draft, Hints, Refusal, Sink, decode_json, range};
 use crate::domain::{
     DeadLetter, LedgerDelta, MetricName, Reading, RejectReason, SensorId, SensorKey, SeriesId, TimeError,
     Timestamp,
@@ -18,13 +20,28 @@ use crate::storage::SliceOutcome;
 /// How much of the name of a field is quoted, in bytes: it may be as long as a payload.
 const MAX_QUOTED: usize = 256;
 
+/// What a source received at once: a message, a request, a line.
+#[derive(Debug, Clone, Copy)]
+pub struct Payload<'p> {
+    pub bytes: &'p [u8],
+    /// Stands in for a time that the device did not send.
+    pub arrival: Timestamp,
+    pub place: Place<'p>,
+    pub hints: Hints<'p>,
+}
+
+/// Where a payload lay in its source, as dead letters tell it: `topic/3@1734`.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Place<'p> {
+    /// Topic, partition, file; empty where the source has nothing of the kind.
+    pub label: &'p str,
+    pub offset: Option<i64>,
+}
+
 pub struct DraftBatch<'i> {
     intake: &'i Intake,
-    /// Stands in for a time that the device did not send.
-    arrival: Timestamp,
     /// What "the future" is measured from.
     now: Timestamp,
-    position: String,
     pub(super) readings: Vec<Incoming>,
     /// For each reading, which item of the payload it came from.
     pub(super) items: Vec<u32>,
@@ -50,12 +67,10 @@ pub struct ItemRefusal {
 }
 
 impl<'i> DraftBatch<'i> {
-    pub(super) fn new(intake: &'i Intake, arrival: Timestamp, now: Timestamp, position: String) -> Self {
+    fn new(intake: &'i Intake) -> Self {
         Self {
             intake,
-            arrival,
-            now,
-            position,
+            now: intake.now(),
             readings: Vec::new(),
             items: Vec::new(),
             refused: Vec::new(),
@@ -65,12 +80,6 @@ impl<'i> DraftBatch<'i> {
             rejected: FxHashMap::default(),
             dead_letters: Vec::new(),
         }
-    }
-
-    /// Makes room for about so many readings.
-    pub(super) fn expect(&mut self, readings: usize) {
-        self.readings.reserve(readings);
-        self.items.reserve(readings);
     }
 
     /// Readings to be stored.
@@ -133,10 +142,6 @@ impl<'i> DraftBatch<'i> {
         (sensor.saved || in_batch()).then_some(sensor.key)
     }
 
-    fn time(&self, draft: &Draft<'_>) -> Timestamp {
-        draft.time.unwrap_or(self.arrival)
-    }
-
     fn in_range(&self, time: Timestamp) -> Result<(), TimeError> {
         range::check(time, self.now, self.intake.time_range())
     }
@@ -162,6 +167,7 @@ impl<'i> DraftBatch<'i> {
 
     fn reject(
         &mut self,
+        place: Place<'_>,
         item: u32,
         mut field: String,
         kind: RejectReason,
@@ -183,7 +189,7 @@ impl<'i> DraftBatch<'i> {
         }
         self.dead_letters.push(DeadLetter {
             source: self.intake.source().clone(),
-            position: self.position.clone(),
+            position: place.to_string(),
             sensor,
             payload,
             reason: kind,
@@ -196,22 +202,21 @@ impl<'i> DraftBatch<'i> {
             reason,
         });
     }
-}
 
-impl<'a> Sink<'a> for DraftBatch<'_> {
-    fn reading(&mut self, draft: Draft<'a>) {
+    /// Takes a draft of whatever kind, new names too.
+    fn take(&mut self, draft: &Draft<'_>, time: Timestamp, place: Place<'_>) {
         self.received += 1;
-        let time = self.time(&draft);
         let resolved = match self.in_range(time) {
-            Ok(()) => self.resolve(&draft),
+            Ok(()) => self.resolve(draft),
             Err(error) => Err(("timestamp", RejectReason::TimeOutOfRange, error.to_string())),
         };
         match resolved {
-            Ok(resolved) => self.accept(&draft, time, resolved),
+            Ok(resolved) => self.accept(draft, time, resolved),
             Err((field, kind, reason)) => {
                 let mut payload = Vec::new();
-                crate::decode::encode_canonical(&draft, &mut payload);
+                crate::decode::encode_canonical(draft, &mut payload);
                 self.reject(
+                    place,
                     draft.item,
                     field.to_owned(),
                     kind,
@@ -223,10 +228,11 @@ impl<'a> Sink<'a> for DraftBatch<'_> {
         }
     }
 
-    fn refuse(&mut self, refusal: Refusal<'a>) {
+    fn refuse(&mut self, refusal: Refusal<'_>, place: Place<'_>) {
         self.received += 1;
         let kept = refusal.payload.len().min(DeadLetter::MAX_PAYLOAD);
         self.reject(
+            place,
             refusal.item,
             refusal.field.into_owned(),
             refusal.kind,
@@ -237,32 +243,60 @@ impl<'a> Sink<'a> for DraftBatch<'_> {
     }
 }
 
-/// Fills a batch from one payload. Drafts wait for each other, because known series are looked up fastest together.
-pub(super) struct Resolving<'b, 'i, 'p> {
-    batch: &'b mut DraftBatch<'i>,
-    waiting: Vec<Draft<'p>>,
+/// A batch that is being filled, payload by payload. Drafts wait for each other, because known series are looked up fastest
+/// together.
+pub struct Filling<'i, 'p> {
+    batch: DraftBatch<'i>,
+    waiting: Vec<Waiting<'p>>,
 }
 
-impl<'b, 'i> Resolving<'b, 'i, '_> {
-    pub(super) fn new(batch: &'b mut DraftBatch<'i>) -> Self {
+struct Waiting<'p> {
+    draft: Draft<'p>,
+    time: Timestamp,
+    place: Place<'p>,
+}
+
+impl<'i: 'p, 'p> Filling<'i, 'p> {
+    pub(super) fn new(intake: &'i Intake) -> Self {
         Self {
-            batch,
+            batch: DraftBatch::new(intake),
             waiting: Vec::with_capacity(registry::AT_ONCE),
         }
     }
 
-    /// To be called when there is no more to come.
-    pub(super) fn finish(mut self) {
+    /// Makes room for about so many more readings.
+    pub fn expect(&mut self, readings: usize) {
+        self.batch.readings.reserve(readings);
+        self.batch.items.reserve(readings);
+    }
+
+    /// How many readings and refusals there are so far.
+    pub fn received(&self) -> u64 {
+        self.batch.received + self.waiting.len() as u64
+    }
+
+    pub fn add(&mut self, payload: Payload<'p>) {
+        let mapping = &self.batch.intake.settings().mapping;
+        let Payload { arrival, place, .. } = payload;
+        let mut opened = Opened {
+            filling: self,
+            arrival,
+            place,
+        };
+        decode_json(payload.bytes, payload.hints, mapping, &mut opened);
+    }
+
+    pub fn finish(mut self) -> DraftBatch<'i> {
         self.resolve();
+        self.batch
     }
 
     /// Known series are looked up under one lock, which is let go of for whatever else comes.
     fn resolve(&mut self) {
         let registry = self.batch.intake.registry();
         let mut reader = registry.reader();
-        let guesses = reader.guess(self.waiting.iter().map(|draft| &*draft.sensor));
-        for (draft, guess) in self.waiting.drain(..).zip(guesses) {
-            let time = self.batch.time(&draft);
+        let guesses = reader.guess(self.waiting.iter().map(|waiting| &*waiting.draft.sensor));
+        for (Waiting { draft, time, place }, guess) in self.waiting.drain(..).zip(guesses) {
             let known = reader.lookup(
                 guess,
                 &draft.sensor,
@@ -277,7 +311,7 @@ impl<'b, 'i> Resolving<'b, 'i, '_> {
                 }
                 _ => {
                     drop(reader);
-                    self.batch.reading(draft);
+                    self.batch.take(&draft, time, place);
                     reader = registry.reader();
                 }
             }
@@ -285,16 +319,49 @@ impl<'b, 'i> Resolving<'b, 'i, '_> {
     }
 }
 
-impl<'p> Sink<'p> for Resolving<'_, '_, 'p> {
+/// Takes what one payload holds.
+struct Opened<'f, 'i, 'p> {
+    filling: &'f mut Filling<'i, 'p>,
+    arrival: Timestamp,
+    place: Place<'p>,
+}
+
+impl<'i: 'p, 'p> Sink<'p> for Opened<'_, 'i, 'p> {
     fn reading(&mut self, draft: Draft<'p>) {
-        if self.waiting.len() == registry::AT_ONCE {
-            self.resolve();
+        if self.filling.waiting.len() == registry::AT_ONCE {
+            self.filling.resolve();
         }
-        self.waiting.push(draft);
+        self.filling.waiting.push(Waiting {
+            time: draft.time.unwrap_or(self.arrival),
+            draft,
+            place: self.place,
+        });
     }
 
     fn refuse(&mut self, refusal: Refusal<'p>) {
-        self.resolve();
-        self.batch.refuse(refusal);
+        self.filling.resolve();
+        self.filling.batch.refuse(refusal, self.place);
+    }
+}
+
+impl<'p> Payload<'p> {
+    /// One of which nothing is known but when it came.
+    pub fn plain(bytes: &'p [u8], arrival: Timestamp) -> Self {
+        Self {
+            bytes,
+            arrival,
+            place: Place::default(),
+            hints: Hints::default(),
+        }
+    }
+}
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.label)?;
+        match self.offset {
+            Some(offset) => write!(f, "@{offset}"),
+            None => Ok(()),
+        }
     }
 }

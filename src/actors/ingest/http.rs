@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::{Intake, ItemRefusal};
+use super::{Intake, ItemRefusal, Payload};
 use crate::actors::batch::{Delivery, Receipt};
 use crate::actors::permits::{PermitError, Share};
 use crate::domain::{RejectReason, Timestamp};
@@ -73,7 +73,7 @@ impl HttpIngest {
                 key: None,
             },
         };
-        let batch = self.intake.decode(payload, arrival.time, String::new());
+        let batch = self.intake.decode(Payload::plain(payload, arrival.time));
         let limit = self.intake.settings().batch_readings;
         if batch.received() > u64::from(limit) {
             return Err(IngestError::TooManyReadings {

@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use super::DraftBatch;
-use super::draft::Resolving;
+use super::{DraftBatch, Filling, Payload};
 use crate::actors::Rails;
 use crate::actors::batch::{Acknowledgement, Cargo, Delivery};
 use crate::actors::permits::{Permit, PermitError, Permits, Share};
 use crate::actors::registry::Registry;
+use crate::decode::JsonMapping;
 use crate::decode::range::TimeRange;
-use crate::decode::{JsonMapping, decode_json};
 use crate::domain::{SourceName, Timestamp};
 use crate::storage::Position;
 
@@ -70,15 +69,17 @@ impl Intake {
         self.permits.available()
     }
 
-    /// Decodes a JSON payload. `arrival` stands in for times that it does not give.
-    pub fn decode(&self, payload: &[u8], arrival: Timestamp, position: String) -> DraftBatch<'_> {
-        let mut batch = DraftBatch::new(self, arrival, self.now(), position);
-        let most = self.settings.mapping.max_items;
-        batch.expect((payload.len() / ITEM_BYTES).min(most));
-        let mut resolving = Resolving::new(&mut batch);
-        decode_json(payload, &self.settings.mapping, &mut resolving);
-        resolving.finish();
-        batch
+    /// A batch to be filled, payload by payload.
+    pub fn fill<'i: 'p, 'p>(&'i self) -> Filling<'i, 'p> {
+        Filling::new(self)
+    }
+
+    /// A batch of what one payload holds.
+    pub fn decode(&self, payload: Payload<'_>) -> DraftBatch<'_> {
+        let mut filling = self.fill();
+        filling.expect((payload.bytes.len() / ITEM_BYTES).min(self.settings.mapping.max_items));
+        filling.add(payload);
+        filling.finish()
     }
 
     /// Sends the batch off when there is room, and waits for what becomes of it.

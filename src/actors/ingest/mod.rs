@@ -1,11 +1,12 @@
 //! Sources: where readings come in.
 //!
-//! A source decodes what it received into a [`DraftBatch`] and hands it to its [`Intake`], which takes a permit, sends the batch
-//! off and tells what became of it. Sources that are asked rather than told are a [`Feed`] behind a [`PolledSource`].
+//! A source decodes what it received, one payload or many, into a [`DraftBatch`] and hands it to its [`Intake`], which takes a
+//! permit, sends the batch off and tells what became of it. Sources that are asked rather than told are a [`Feed`] behind a [`PolledSource`].
 //!
 //! Invariants: every call of the decoder is counted as received, exactly once, on the sensor it names or else on the source.
 //! A source acknowledges only [`Delivery::Stored`](super::batch::Delivery::Stored); whatever is undelivered it sends again.
 
+mod control;
 mod draft;
 mod host;
 mod http;
@@ -14,12 +15,13 @@ mod own;
 mod polled;
 mod simulated;
 
-pub use draft::{DraftBatch, ItemRefusal};
+pub use control::{SourceCommand, SourceDetail, SourceState, SourceStatus};
+pub use draft::{DraftBatch, Filling, ItemRefusal, Payload, Place};
 pub use host::HostFeed;
 pub use http::{HttpIngest, IngestError, Ingested};
 pub use intake::{Intake, IntakeSettings};
 pub use own::OwnFeed;
-pub use polled::{Feed, PolledSource, SourceCommand, SourceState, SourceStatus};
+pub use polled::{Feed, PolledSource};
 pub use simulated::SimulatedFeed;
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use actix::prelude::*;
 
-use super::Intake;
+use super::{Intake, Payload, SourceCommand, SourceState, SourceStatus};
 use crate::actors::batch::Delivery;
 use crate::actors::storage::retry;
 use crate::actors::supervision::Supervise;
@@ -28,38 +28,6 @@ pub struct PolledSource<F: Feed> {
     under_way: usize,
     delivered: u64,
     retries: u64,
-}
-
-/// What a source is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum SourceState {
-    Running,
-    /// It may have no more under way, and waits.
-    Waiting,
-    Paused,
-    /// It takes nothing more: the service is about to end.
-    Stopping,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, MessageResponse, serde::Serialize, utoipa::ToSchema)]
-pub struct SourceStatus {
-    pub state: SourceState,
-    /// Batches that are not stored yet.
-    pub under_way: usize,
-    pub delivered: u64,
-    /// Batches that were sent again.
-    pub retries: u64,
-}
-
-/// What a source can be told; answered with what it is doing then.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
-#[rtype(result = "SourceStatus")]
-pub enum SourceCommand {
-    Report,
-    Pause,
-    Resume,
-    Stop,
 }
 
 impl<F: Feed> PolledSource<F> {
@@ -102,6 +70,7 @@ impl<F: Feed> PolledSource<F> {
             under_way: self.under_way,
             delivered: self.delivered,
             retries: self.retries,
+            detail: None,
         }
     }
 }
@@ -111,7 +80,7 @@ async fn deliver(intake: Intake, payload: Vec<u8>, arrival: Timestamp) -> u64 {
     let mut retries: u32 = 0;
     loop {
         // Decoded anew each time: what a name resolves to may have changed with a rewind.
-        let batch = intake.decode(&payload, arrival, String::new());
+        let batch = intake.decode(Payload::plain(&payload, arrival));
         match intake.deliver(batch, payload.len(), Vec::new()).await {
             Ok(Delivery::Stored(_)) => return u64::from(retries),
             Ok(Delivery::Undelivered) => {}
@@ -146,12 +115,7 @@ impl<F: Feed> Handler<SourceCommand> for PolledSource<F> {
     type Result = SourceStatus;
 
     fn handle(&mut self, command: SourceCommand, _ctx: &mut Context<Self>) -> SourceStatus {
-        self.state = match (command, self.state) {
-            (_, SourceState::Stopping) | (SourceCommand::Stop, _) => SourceState::Stopping,
-            (SourceCommand::Pause, _) => SourceState::Paused,
-            (SourceCommand::Resume, SourceState::Paused) => SourceState::Running,
-            (SourceCommand::Report | SourceCommand::Resume, state) => state,
-        };
+        self.state = self.state.told(command);
         self.status()
     }
 }

@@ -13,8 +13,8 @@ use crate::actors::fixture::{Station, registry};
 use crate::actors::permits::{PermitError, Share};
 use crate::actors::shard::ShardWork;
 use crate::clock::ManualClock;
-use crate::decode::JsonMapping;
 use crate::decode::range::TimeRange;
+use crate::decode::{Hints, JsonMapping};
 use crate::domain::{ActiveTime, BatchNumber, Flags, RejectReason, SensorKey, SourceName, Timestamp};
 use crate::storage::{NullStore, SliceOutcome};
 
@@ -76,7 +76,7 @@ impl Quay {
     }
 
     fn decode(&self, payload: &str) -> DraftBatch<'_> {
-        self.intake.decode(payload.as_bytes(), NOW, "7".to_owned())
+        self.intake.decode(Payload::plain(payload.as_bytes(), NOW))
     }
 
     fn key(&self, sensor: &str) -> SensorKey {
@@ -127,11 +127,65 @@ fn times_out_of_range_are_refused_and_those_at_its_ends_are_not() {
         ]
     );
     assert_eq!(batch.items, [1, 2]);
-    let letter = &batch.dead_letters[0];
+    assert_eq!(batch.dead_letters[0].reason, RejectReason::TimeOutOfRange);
+}
+
+#[test]
+fn payloads_of_one_batch_keep_their_time_place_and_hints_apart() {
+    let quay = Quay::new();
+    let payload = |bytes: &'static str, offset: i64, sensor: Option<&'static str>| Payload {
+        bytes: bytes.as_bytes(),
+        arrival: Timestamp(NOW.0 + offset),
+        place: Place {
+            label: "topic/3",
+            offset: Some(offset),
+        },
+        hints: Hints {
+            sensor,
+            metric: Some("hinted"),
+        },
+    };
+    let mut filling = quay.intake.fill();
+    filling.add(payload(r#"{"value":1}"#, 1, Some("a")));
+    filling.add(payload(
+        r#"{"sensor_id":"own","metric":"own","value":2}"#,
+        2,
+        Some("a"),
+    ));
+    filling.add(payload("", 3, Some("a")));
+    assert_eq!(filling.received(), 3);
+    filling.add(payload(r#"{"value":4}"#, 4, None));
+    filling.add(payload(r#"{"value":5}"#, 5, Some("b\n")));
+    filling.add(payload(r#"{"value":6}"#, 6, Some("a")));
+    let batch = filling.finish();
+    assert_eq!((batch.received(), batch.readings()), (6, 3));
+
+    let sensors = ["a", "own", "a"].map(|sensor| quay.key(sensor));
+    let found: Vec<_> = batch
+        .readings
+        .iter()
+        .map(|incoming| {
+            (
+                incoming.sensor,
+                incoming.reading.time.0 - NOW.0,
+                incoming.reading.value,
+            )
+        })
+        .collect();
     assert_eq!(
-        (letter.position.as_str(), letter.reason),
-        ("7", RejectReason::TimeOutOfRange)
+        found,
+        [(sensors[0], 1, 1.0), (sensors[1], 2, 2.0), (sensors[2], 6, 6.0)]
     );
+    let names = quay.intake.registry().sensor_named("a").unwrap().series;
+    assert_eq!(names[0].0.as_str(), "hinted");
+    let letters: Vec<_> = batch
+        .dead_letters
+        .iter()
+        .map(|letter| letter.position.as_str())
+        .collect();
+    assert_eq!(letters, ["topic/3@3", "topic/3@4", "topic/3@5"]);
+    let fields: Vec<_> = refusals(&batch).into_iter().map(|(_, _, field)| field).collect();
+    assert_eq!(fields, ["payload", "sensor_id", "sensor_id"]);
 }
 
 #[test]

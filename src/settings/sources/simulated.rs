@@ -1,32 +1,11 @@
-//! `[sources.NAME]`: where readings come from. `kind` says which keys a source has.
+//! `kind = "simulated"`: sensors that are made up.
 
 use std::ops::RangeInclusive;
-use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::units;
+use crate::settings::units;
 use crate::simulate::{Fault, SimulatorSettings};
-
-/// Kinds that are known but not part of this version.
-pub(super) const UNAVAILABLE_KINDS: [&str; 5] = ["kafka", "mqtt", "file", "http_poll", "redis"];
-
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SourceSettings {
-    Host(HostSettings),
-    Simulated(SimulatedSettings),
-}
-
-/// The machine that the service runs on.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct HostSettings {
-    pub enabled: bool,
-    /// How often it is looked at.
-    #[serde(with = "units::interval")]
-    pub interval: Duration,
-}
 
 /// Sensors that are made up, with labelled faults.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -61,24 +40,6 @@ impl SimulatedSettings {
     }
 }
 
-impl SourceSettings {
-    pub fn enabled(&self) -> bool {
-        match self {
-            SourceSettings::Host(host) => host.enabled,
-            SourceSettings::Simulated(simulated) => simulated.enabled,
-        }
-    }
-}
-
-impl Default for HostSettings {
-    fn default() -> Self {
-        HostSettings {
-            enabled: true,
-            interval: Duration::from_secs(1),
-        }
-    }
-}
-
 impl Default for SimulatedSettings {
     fn default() -> Self {
         SimulatedSettings {
@@ -88,23 +49,6 @@ impl Default for SimulatedSettings {
             seed: 1,
             spike_probability: 0.02,
             faults: Vec::new(),
-        }
-    }
-}
-
-/// Written as it is read: one table with `kind`.
-impl Serialize for SourceSettings {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        #[derive(Serialize)]
-        #[serde(tag = "kind", rename_all = "snake_case")]
-        enum Tagged<'a> {
-            Host(&'a HostSettings),
-            Simulated(&'a SimulatedSettings),
-        }
-
-        match self {
-            SourceSettings::Host(host) => Tagged::Host(host).serialize(serializer),
-            SourceSettings::Simulated(simulated) => Tagged::Simulated(simulated).serialize(serializer),
         }
     }
 }
