@@ -6,6 +6,7 @@
 //! Invariants: every call of the decoder is counted as received, exactly once, on the sensor it names or else on the source.
 //! A source acknowledges only [`Delivery::Stored`](super::batch::Delivery::Stored); whatever is undelivered it sends again.
 
+mod arrivals;
 mod draft;
 mod host;
 mod http;
@@ -14,6 +15,7 @@ mod own;
 mod polled;
 mod simulated;
 
+pub use arrivals::{Arrival, ArrivalKey, Arrivals};
 pub use draft::{DraftBatch, ItemRefusal};
 pub use host::HostFeed;
 pub use http::{HttpIngest, IngestError, Ingested};
