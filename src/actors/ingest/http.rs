@@ -3,27 +3,21 @@
 //! Invariants: what has no time gets the time of its arrival; with an idempotency key, that of the first arrival, which is stored
 //! with the readings, so that a repeated request is recognized as one. Without room the sender is told at once to come again.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
-
+use super::arrivals::{Arrival, ArrivalKey, Arrivals};
 use super::{Intake, ItemRefusal, Payload};
 use crate::actors::batch::{Delivery, Receipt};
 use crate::actors::permits::{PermitError, Share};
 use crate::domain::{RejectReason, Timestamp};
-use crate::storage::{Position, Store, StoreError};
+use crate::storage::{Store, StoreError};
 
 pub struct HttpIngest {
     intake: Intake,
-    store: Arc<dyn Store>,
+    arrivals: Arrivals,
     patience: Duration,
-    under_way: UnderWay,
 }
-
-/// First arrivals of keys whose readings are on their way, and how many requests of each are.
-type UnderWay = Arc<Mutex<HashMap<String, (Timestamp, usize)>>>;
 
 /// What a request came to.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, utoipa::ToSchema)]
@@ -57,23 +51,21 @@ pub enum IngestError {
 impl HttpIngest {
     pub fn new(intake: Intake, store: Arc<dyn Store>, patience: Duration) -> Self {
         Self {
+            arrivals: Arrivals::new(intake.source().clone(), store),
             intake,
-            store,
             patience,
-            under_way: UnderWay::default(),
         }
     }
 
     /// Stores the readings of a JSON payload. Waits for the transaction, at most as long as the patience given.
     pub async fn ingest(&self, payload: &[u8], key: Option<&str>) -> Result<Ingested, IngestError> {
-        let arrival = match key {
-            Some(key) => Arrival::begin(self, key).await?,
-            None => Arrival {
-                time: self.intake.now(),
-                key: None,
-            },
+        let now = self.intake.now();
+        let remembered = match key.map(ArrivalKey::given) {
+            Some(key) => Some(self.arrivals.again(key, Timestamp::MIN, now).await?),
+            None => None,
         };
-        let batch = self.intake.decode(Payload::plain(payload, arrival.time));
+        let arrival = remembered.as_ref().map_or(now, |arrival| arrival.time);
+        let batch = self.intake.decode(Payload::plain(payload, arrival));
         let limit = self.intake.settings().batch_readings;
         if batch.received() > u64::from(limit) {
             return Err(IngestError::TooManyReadings {
@@ -92,7 +84,7 @@ impl HttpIngest {
             return Ok(ingested);
         }
         let items = batch.items.clone();
-        let positions = arrival.position(&self.intake);
+        let positions = remembered.iter().map(Arrival::position).collect();
         let delivery =
             self.intake
                 .try_deliver(batch, payload.len(), positions)
@@ -103,7 +95,7 @@ impl HttpIngest {
         let delivery = tokio::spawn(async move {
             let delivery = delivery.await;
             // Not before, though the sender may have gone away long since: if he comes again, he gets the same time.
-            drop(arrival);
+            drop(remembered);
             delivery
         });
         match tokio::time::timeout(self.patience, delivery).await {
@@ -145,60 +137,4 @@ impl Ingested {
             }));
         self.errors.sort_by_key(|error| error.index);
     }
-}
-
-/// The time that stands in for times that are not given, and the key it belongs to while the request is under way.
-struct Arrival {
-    time: Timestamp,
-    key: Option<(UnderWay, String)>,
-}
-
-impl Arrival {
-    async fn begin(ingest: &HttpIngest, key: &str) -> Result<Self, IngestError> {
-        let partition = partition(key);
-        // Noted before the database is asked: a request that ends meanwhile is seen here or there.
-        let time = {
-            let mut under_way = ingest.under_way.lock();
-            let first = (ingest.intake.now(), 0);
-            let (time, requests) = under_way.entry(partition.clone()).or_insert(first);
-            *requests += 1;
-            *time
-        };
-        let mut arrival = Self {
-            time,
-            key: Some((ingest.under_way.clone(), partition.clone())),
-        };
-        if let Some(stored) = ingest.store.position(ingest.intake.source(), &partition).await? {
-            arrival.time = Timestamp(stored);
-        }
-        Ok(arrival)
-    }
-
-    fn position(&self, intake: &Intake) -> Vec<Position> {
-        let position = self.key.as_ref().map(|(_, partition)| Position {
-            source: intake.source().clone(),
-            partition: partition.clone(),
-            offset: self.time.0,
-        });
-        position.into_iter().collect()
-    }
-}
-
-impl Drop for Arrival {
-    fn drop(&mut self) {
-        if let Some((under_way, partition)) = &self.key {
-            let mut under_way = under_way.lock();
-            if let Some((_, requests)) = under_way.get_mut(partition) {
-                *requests -= 1;
-                if *requests == 0 {
-                    under_way.remove(partition);
-                }
-            }
-        }
-    }
-}
-
-/// Keys live among the source's positions: key to the time of the first arrival.
-fn partition(key: &str) -> String {
-    format!("idempotency/{key}")
 }

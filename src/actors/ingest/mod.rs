@@ -6,6 +6,7 @@
 //! Invariants: every call of the decoder is counted as received, exactly once, on the sensor it names or else on the source.
 //! A source acknowledges only [`Delivery::Stored`](super::batch::Delivery::Stored); whatever is undelivered it sends again.
 
+mod arrivals;
 mod control;
 mod draft;
 mod host;
@@ -15,6 +16,7 @@ mod own;
 mod polled;
 mod simulated;
 
+pub use arrivals::{Arrival, ArrivalKey, Arrivals};
 pub use control::{SourceCommand, SourceDetail, SourceState, SourceStatus};
 pub use draft::{DraftBatch, Filling, ItemRefusal, Payload, Place};
 pub use host::HostFeed;
