@@ -179,6 +179,7 @@ impl Arrival {
             source: intake.source().clone(),
             partition: partition.clone(),
             offset: self.time.0,
+            epoch: None,
         });
         position.into_iter().collect()
     }
