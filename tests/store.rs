@@ -10,6 +10,8 @@ mod history;
 mod ledger;
 #[path = "support/postgres/mod.rs"]
 mod postgres_server;
+#[path = "store/positions.rs"]
+mod positions;
 #[path = "store/restore.rs"]
 mod restore;
 #[path = "store/rollups.rs"]
@@ -73,6 +75,9 @@ on_every_store! {
         positions_and_definitions_follow_the_last_batch,
         old_idempotency_keys_expire_and_positions_do_not,
         a_dropped_commit_leaves_nothing_open;
+    positions:
+        a_claim_takes_the_partitions_from_their_owner,
+        a_claim_waits_for_a_commit_under_way;
     restore:
         a_sensor_without_snapshot_has_all_its_readings,
         the_tail_begins_after_a_complete_snapshot,

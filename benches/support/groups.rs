@@ -74,6 +74,7 @@ fn batch(number: u64, series: u32, made: usize, size: usize) -> CompleteBatch {
             source: SourceName::parse("bench").unwrap(),
             partition: "0".into(),
             offset: made as i64,
+            epoch: None,
         }],
         source_ledger: LedgerDelta::default(),
         dead_letters: Vec::new(),

@@ -2,6 +2,8 @@
 //!
 //! Invariant: a [`CompleteBatch`] holds everything that its readings led to; nothing about them is written elsewhere.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::domain::{
     ActiveTime, Anomaly, BatchNumber, BatchTime, DeadLetter, LedgerDelta, Reading, RejectReason, SensorId,
     SensorKey, Seq, SeriesId, SourceName, Tags, Timestamp, WindowResult, WindowSpan,
@@ -137,6 +139,40 @@ pub struct Position {
     pub source: SourceName,
     pub partition: String,
     pub offset: i64,
+    /// Given, the transaction fails with [`super::ErrorClass::Moved`] unless this is the epoch of the last claim.
+    pub epoch: Option<i64>,
+}
+
+/// What a claim of a partition gives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Claimed {
+    /// To be named with every position, so that it is stored only until the next claim.
+    pub epoch: i64,
+    /// How far the partition is stored; `None` if it never was.
+    pub offset: Option<i64>,
+}
+
+/// The partitions of which the batches name epochs, each once an epoch.
+pub(super) fn epochs(batches: &[CompleteBatch]) -> BTreeSet<(&SourceName, &str, i64)> {
+    let all = batches.iter().flat_map(|batch| &batch.positions);
+    all.filter_map(|position| Some((&position.source, position.partition.as_str(), position.epoch?)))
+        .collect()
+}
+
+/// What to say of a partition that somebody else has claimed.
+pub(super) fn moved(source: &SourceName, partition: &str) -> String {
+    format!("partition {partition} of source {source} was claimed anew since")
+}
+
+/// The last position of each partition, in the order of their names, with the time of its batch.
+pub(super) fn newest_positions(batches: &[CompleteBatch]) -> Vec<(BatchTime, &Position)> {
+    let all = batches
+        .iter()
+        .flat_map(|batch| batch.positions.iter().map(|position| (batch.at, position)));
+    let newest: BTreeMap<_, _> = all
+        .map(|(at, position)| ((&position.source, &position.partition), (at, position)))
+        .collect();
+    newest.into_values().collect()
 }
 
 /// What a committed group came to: one report a batch, in order.

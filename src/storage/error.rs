@@ -9,6 +9,9 @@ pub enum ErrorClass {
     Unknown,
     /// Another process has taken this instance's place.
     Fenced,
+    /// Another process has claimed partitions whose positions were to be stored; nothing was. What is theirs is not ours any more,
+    /// the rest may come again.
+    Moved,
     /// The data itself was refused; trying the same again is of no use.
     Refused,
     /// The database was made by a newer version of Sensorhive.
@@ -23,6 +26,7 @@ impl ErrorClass {
             ErrorClass::Transient => "transient",
             ErrorClass::Unknown => "unknown",
             ErrorClass::Fenced => "fenced",
+            ErrorClass::Moved => "moved",
             ErrorClass::Refused => "refused",
             ErrorClass::TooNew => "too_new",
             ErrorClass::Unusable => "unusable",

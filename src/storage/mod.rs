@@ -25,11 +25,11 @@ mod tally;
 
 use async_trait::async_trait;
 
-use crate::domain::{ActiveTime, BatchNumber, SensorKey, Timestamp};
+use crate::domain::{ActiveTime, BatchNumber, SensorKey, SourceName, Timestamp};
 
 pub use archives::Archives;
 pub use commit::{
-    BatchReport, CommitGroup, CommitReport, CompleteBatch, Conflict, InstanceId, Position, Refused, Row,
+    BatchReport, Claimed, CommitGroup, CommitReport, CompleteBatch, Conflict, InstanceId, Position, Refused, Row,
     SensorDefinition, SeriesDefinition, SliceOutcome, Snapshot,
 };
 pub use error::{Cause, ErrorClass, StoreError};
@@ -51,6 +51,14 @@ pub trait Store: History {
 
     /// Takes `count` fresh batch numbers: no number from before is ever given again.
     async fn reserve_batches(&self, count: u64) -> Result<BatchNumber, StoreError>;
+
+    /// Makes partitions of a source ours: raises the epoch of each, and tells how far it is stored, in the order asked for. Waits for
+    /// transactions that store them; what names an older epoch from then on fails with [`ErrorClass::Moved`].
+    async fn claim_positions(
+        &self,
+        source: &SourceName,
+        partitions: &[String],
+    ) -> Result<Vec<Claimed>, StoreError>;
 
     /// Commits the group in one transaction.
     async fn commit(&self, group: &CommitGroup) -> Result<CommitReport, StoreError>;

@@ -3,16 +3,19 @@
 //! Invariants: it says of every row that it was stored, and counts what it was given. It remembers numbers, never
 //! content.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 
+use super::commit::{epochs, moved, newest_positions};
 use super::history::{
     AuditRow, Bucket, Expiry, History, Page, RestartRow, SensorRecord, StoredDeadLetter, StoredPoint,
     TokenRow,
 };
 use super::{
-    BatchReport, CommitGroup, CommitReport, InstanceId, Loaded, SensorDefinition, SeriesDefinition, Store,
+    BatchReport, Claimed, CommitGroup, CommitReport, ErrorClass, InstanceId, Loaded, SensorDefinition, SeriesDefinition, Store,
     StoreError, StoredSensor, WriterState,
 };
 use crate::domain::{
@@ -24,6 +27,7 @@ pub struct NullStore {
     next_batch: AtomicU64,
     /// The last batch and one; 0 before the first.
     last_batch: AtomicU64,
+    positions: Mutex<HashMap<(SourceName, String), Claimed>>,
     rows: AtomicU64,
     groups: AtomicU64,
 }
@@ -41,6 +45,31 @@ impl NullStore {
     /// Groups that were committed.
     pub fn groups(&self) -> u64 {
         self.groups.load(Ordering::Relaxed)
+    }
+
+    /// Stores the positions of a group, unless one of them was claimed since.
+    fn hold_positions(&self, group: &CommitGroup) -> Result<(), StoreError> {
+        let mut positions = self.positions.lock();
+        for (source, partition, epoch) in epochs(&group.batches) {
+            let row = positions.get(&(source.clone(), partition.to_owned()));
+            if row.map(|row| row.epoch) != Some(epoch) {
+                let what = "committing to nowhere";
+                return Err(StoreError::new(
+                    ErrorClass::Moved,
+                    what,
+                    moved(source, partition),
+                ));
+            }
+        }
+        for (_, position) in newest_positions(&group.batches) {
+            let key = (position.source.clone(), position.partition.clone());
+            let none = Claimed {
+                epoch: 0,
+                offset: None,
+            };
+            positions.entry(key).or_insert(none).offset = Some(position.offset);
+        }
+        Ok(())
     }
 
     fn last(&self) -> Option<BatchNumber> {
@@ -70,7 +99,27 @@ impl Store for NullStore {
         ))
     }
 
+    async fn claim_positions(
+        &self,
+        source: &SourceName,
+        partitions: &[String],
+    ) -> Result<Vec<Claimed>, StoreError> {
+        let mut positions = self.positions.lock();
+        let claim = |partition: &String| {
+            let key = (source.clone(), partition.clone());
+            let none = Claimed {
+                epoch: 0,
+                offset: None,
+            };
+            let row = positions.entry(key).or_insert(none);
+            row.epoch += 1;
+            *row
+        };
+        Ok(partitions.iter().map(claim).collect())
+    }
+
     async fn commit(&self, group: &CommitGroup) -> Result<CommitReport, StoreError> {
+        self.hold_positions(group)?;
         let report = self.recall(group).await?;
         self.rows.fetch_add(
             report.batches.iter().map(|batch| batch.stored).sum(),
@@ -212,8 +261,9 @@ impl History for NullStore {
         Ok(false)
     }
 
-    async fn position(&self, _: &SourceName, _: &str) -> Result<Option<i64>, StoreError> {
-        Ok(None)
+    async fn position(&self, source: &SourceName, partition: &str) -> Result<Option<i64>, StoreError> {
+        let key = (source.clone(), partition.to_owned());
+        Ok(self.positions.lock().get(&key).and_then(|row| row.offset))
     }
 
     async fn set_paused(&self, _: SensorKey, _: bool) -> Result<(), StoreError> {

@@ -184,7 +184,7 @@ impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         tracing::warn!(%error, "a question to the store failed");
         match error.class {
-            ErrorClass::Transient | ErrorClass::Unknown | ErrorClass::Fenced => {
+            ErrorClass::Transient | ErrorClass::Unknown | ErrorClass::Fenced | ErrorClass::Moved => {
                 Problem::new(Kind::Unavailable, "the database does not answer at the moment").retry_after(5)
             }
             ErrorClass::Refused if error.cause == Cause::Timeout => {

@@ -132,6 +132,14 @@ impl<S: Store + 'static> Store for FaultyStore<S> {
         self.inner.reserve_batches(count).await
     }
 
+    async fn claim_positions(
+        &self,
+        source: &SourceName,
+        partitions: &[String],
+    ) -> Result<Vec<Claimed>, StoreError> {
+        self.inner.claim_positions(source, partitions).await
+    }
+
     async fn commit(&self, group: &CommitGroup) -> Result<CommitReport, StoreError> {
         self.shared.injected.commits.fetch_add(1, Ordering::Relaxed);
         for batch in &group.batches {

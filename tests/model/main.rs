@@ -12,6 +12,7 @@ mod check;
 mod commands;
 mod drain;
 mod faulty;
+mod moved;
 mod refused;
 mod unreadable;
 mod world;

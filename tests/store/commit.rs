@@ -142,6 +142,7 @@ pub async fn a_refused_group_leaves_nothing<F: Fixture>(fixture: F) {
         source: source(),
         partition: "p".into(),
         offset: 9,
+        epoch: None,
     });
     // The name is taken by sensor 0.
     bad.sensors.push(SensorDefinition {
@@ -249,6 +250,7 @@ pub async fn positions_and_definitions_follow_the_last_batch<F: Fixture>(fixture
             source: source(),
             partition: "topic/1".into(),
             offset,
+            epoch: None,
         });
         batch.sensors.push(SensorDefinition {
             key: SensorKey(0),
@@ -287,6 +289,7 @@ pub async fn old_idempotency_keys_expire_and_positions_do_not<F: Fixture>(fixtur
             source: source(),
             partition: partition.into(),
             offset,
+            epoch: None,
         });
     }
     commit(&store, vec![keys]).await;

@@ -132,6 +132,7 @@ impl Arrival {
             source: self.source.clone(),
             partition: self.key.0.clone(),
             offset: self.time.0,
+            epoch: None,
         }
     }
 }

@@ -18,6 +18,9 @@ pub enum GiveUp {
     /// Another process writes in this one's place.
     #[error("another process has taken this database over: {0}")]
     Fenced(StoreError),
+    /// Others have taken over partitions that it would store.
+    #[error("partitions have moved away: {0}")]
+    Moved(StoreError),
     #[error("the database refuses the data: {0}")]
     Refused(StoreError),
 }
@@ -104,6 +107,7 @@ impl<'m> Patience<'m> {
         self.metrics.store_error(&error);
         match error.class {
             ErrorClass::Fenced => return Err(GiveUp::Fenced(error)),
+            ErrorClass::Moved => return Err(GiveUp::Moved(error)),
             ErrorClass::Refused => return Err(GiveUp::Refused(error)),
             ErrorClass::Unknown | ErrorClass::Transient | ErrorClass::TooNew | ErrorClass::Unusable => {}
         }

@@ -7,7 +7,8 @@
 //!   undelivers it.
 //! - A group that the database refuses is committed batch by batch, and a batch that is refused alone without what is at fault:
 //!   see [`condemn`].
-//! - What cannot be committed for good (a broken train, a condemned part, a crash of this actor) rewinds the pipeline. A rewind
+//! - What cannot be committed for good (a broken train, a condemned part, partitions that others have claimed, a crash of this
+//!   actor) rewinds the pipeline. A rewind
 //!   claims the writer's row anew before anything is committed or read, so that a commit left over from before is
 //!   behind us, whatever became of it.
 //!
@@ -200,6 +201,10 @@ impl StorageWriter {
                 self.claimed = false;
                 self.siding.rewind(u64::MAX);
                 (self.parts.fault)(error.to_string());
+            }
+            GiveUp::Moved(_) => {
+                tracing::warn!(%error, "partitions have moved away, the pipeline rewinds");
+                self.rewind(ctx);
             }
             GiveUp::Refused(_) => {
                 tracing::error!(%error, "the store refused a batch as a whole, the pipeline rewinds");

@@ -10,7 +10,7 @@ use sqlx::postgres::PgConnection;
 use super::fault::Fault;
 use super::statement::{bytes, number, text};
 use super::time::Time;
-use super::{ledger, readings, rollup, windows};
+use super::{ledger, positions, readings, rollup, windows};
 use crate::domain::{BatchTime, DeadLetter, Timestamp};
 use crate::storage::judgement::outcomes;
 use crate::storage::{
@@ -26,6 +26,7 @@ pub(super) async fn write(
 ) -> Result<(CommitReport, readings::Way), Fault> {
     let claimed = advance_writer(connection, group, epoch).await?;
     let batches = &group.batches;
+    positions::hold(connection, batches).await?;
     write_sensors(connection, batches).await?;
     write_series(connection, batches).await?;
     write_batch_times(connection, batches).await?;
@@ -40,7 +41,7 @@ pub(super) async fn write(
     write_snapshots(connection, batches).await?;
     let contradictions = readings::dead_letters(connection, batches, &judged).await?;
     write_dead_letters(connection, batches, &contradictions).await?;
-    write_positions(connection, batches).await?;
+    positions::write(connection, batches).await?;
 
     let mut report = CommitReport {
         batches: judged.reports(batches.len()),
@@ -257,31 +258,6 @@ async fn write_dead_letters(
     .bind(letters.iter().map(|(_, letter)| letter.reason.as_str()).collect::<Vec<_>>())
     .bind(letters.iter().map(|(_, letter)| text(&letter.detail)).collect::<Vec<_>>())
     .bind(letters.iter().map(|(_, letter)| bytes(&letter.payload, DeadLetter::MAX_PAYLOAD)).collect::<Vec<_>>())
-    .execute(connection)
-    .await?;
-    Ok(())
-}
-
-async fn write_positions(connection: &mut PgConnection, batches: &[CompleteBatch]) -> Result<(), Fault> {
-    let all: Vec<_> = batches
-        .iter()
-        .flat_map(|batch| batch.positions.iter().map(|position| (batch.at, position)))
-        .collect();
-    let newest = newest(all.iter(), |(_, position)| {
-        (position.source.as_str().to_owned(), position.partition.clone())
-    });
-    if newest.is_empty() {
-        return Ok(());
-    }
-    sqlx::query(
-        "INSERT INTO positions (source, partition, \"offset\", updated_at)
-         SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::timestamptz[])
-         ON CONFLICT (source, partition) DO UPDATE SET \"offset\" = excluded.\"offset\", updated_at = excluded.updated_at",
-    )
-    .bind(newest.iter().map(|(_, position)| position.source.as_str()).collect::<Vec<_>>())
-    .bind(newest.iter().map(|(_, position)| text(&position.partition)).collect::<Vec<_>>())
-    .bind(newest.iter().map(|(_, position)| position.offset).collect::<Vec<_>>())
-    .bind(newest.iter().map(|(at, _)| Time(at.now)).collect::<Vec<_>>())
     .execute(connection)
     .await?;
     Ok(())

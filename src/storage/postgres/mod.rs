@@ -22,6 +22,7 @@ mod migrate;
 mod partitions;
 #[cfg(test)]
 mod plans;
+mod positions;
 mod readings;
 mod records;
 mod resolution;
@@ -47,10 +48,10 @@ use self::fault::Fault;
 use self::partitions::{Layout, Partitions, Table};
 use self::rollup::Keeper;
 use super::{
-    Archives, CommitGroup, CommitReport, ErrorClass, InstanceId, Loaded, SensorDefinition, SeriesDefinition,
+    Archives, Claimed, CommitGroup, CommitReport, ErrorClass, InstanceId, Loaded, SensorDefinition, SeriesDefinition,
     Store, StoreError, WriterState,
 };
-use crate::domain::{ActiveTime, BatchNumber, SensorKey, Timestamp};
+use crate::domain::{ActiveTime, BatchNumber, SensorKey, SourceName, Timestamp};
 
 pub use self::lock::SessionLock;
 pub use self::settings::{PostgresSettings, Timescale};
@@ -237,6 +238,22 @@ impl Store for PostgresStore {
         let first = within(self.writer.limit, reserved).await;
         let first = first.map_err(|fault: Fault| fault.during(what))?;
         Ok(BatchNumber(first as u64))
+    }
+
+    async fn claim_positions(
+        &self,
+        source: &SourceName,
+        partitions: &[String],
+    ) -> Result<Vec<Claimed>, StoreError> {
+        let what = "claiming partitions";
+        let claimed = async {
+            let mut reader = self.reader().await?;
+            command(reader.connection(), "BEGIN READ WRITE").await?;
+            let result = positions::claim(reader.connection(), source, partitions).await;
+            reader.finish(result, true).await
+        };
+        let claimed = within(self.writer.limit, claimed).await;
+        claimed.map_err(|fault: Fault| fault.during(what))
     }
 
     async fn commit(&self, group: &CommitGroup) -> Result<CommitReport, StoreError> {

@@ -195,12 +195,12 @@ pub(super) async fn position(
     source: &SourceName,
     partition: &str,
 ) -> Result<Option<i64>, Fault> {
-    let offset = sqlx::query_scalar("SELECT \"offset\" FROM positions WHERE source = $1 AND partition = $2")
+    let offset: Option<Option<i64>> = sqlx::query_scalar("SELECT \"offset\" FROM positions WHERE source = $1 AND partition = $2")
         .bind(source.as_str())
         .bind(partition)
         .fetch_optional(connection)
         .await?;
-    Ok(offset)
+    Ok(offset.flatten())
 }
 
 pub(super) async fn paused(connection: &mut PgConnection) -> Result<Vec<SensorKey>, Fault> {

@@ -8,7 +8,7 @@ use sqlx::sqlite::SqliteConnection;
 
 use super::fault::Fault;
 use super::statement::MultiRow;
-use super::{ledger, readings, windows};
+use super::{ledger, positions, readings, windows};
 use crate::domain::{BatchTime, DeadLetter};
 use crate::storage::judgement::outcomes;
 use crate::storage::{
@@ -23,6 +23,7 @@ pub(super) async fn write(
 ) -> Result<CommitReport, Fault> {
     advance_writer(connection, group, epoch).await?;
     let batches = &group.batches;
+    positions::hold(connection, batches).await?;
     write_definitions(connection, batches).await?;
     write_batch_times(connection, batches).await?;
 
@@ -35,7 +36,7 @@ pub(super) async fn write(
     write_snapshots(connection, batches).await?;
     let contradictions = readings::dead_letters(connection, batches, &judged).await?;
     write_dead_letters(connection, batches, &contradictions).await?;
-    write_positions(connection, batches).await?;
+    positions::write(connection, batches).await?;
 
     let mut report = CommitReport {
         batches: judged.reports(batches.len()),
@@ -252,30 +253,6 @@ async fn write_dead_letters(
                 .add(letter.reason.as_str())
                 .add(letter.detail.as_str())
                 .add(&letter.payload[..kept]);
-        })
-        .await
-}
-
-static POSITIONS: MultiRow = MultiRow::new(
-    "INSERT INTO positions (source, partition, offset, updated_at) VALUES",
-    "(?,?,?,?)",
-    "ON CONFLICT (source, partition) DO UPDATE SET offset = excluded.offset, updated_at = excluded.updated_at",
-    512,
-);
-
-/// In the order of the batches, so that the last position of a partition stays.
-async fn write_positions(connection: &mut SqliteConnection, batches: &[CompleteBatch]) -> Result<(), Fault> {
-    let positions: Vec<_> = batches
-        .iter()
-        .flat_map(|batch| batch.positions.iter().map(|position| (batch.at, position)))
-        .collect();
-    POSITIONS
-        .execute(connection, &positions, |values, (at, position)| {
-            values
-                .add(position.source.as_str())
-                .add(position.partition.as_str())
-                .add(position.offset)
-                .add(at.now.0);
         })
         .await
 }

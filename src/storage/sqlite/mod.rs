@@ -15,6 +15,7 @@ mod fault;
 mod history;
 mod ledger;
 mod lock;
+mod positions;
 mod readings;
 mod records;
 mod restore;
@@ -36,10 +37,10 @@ use sqlx::{Sqlite, Transaction};
 use self::connection::{Readers, Writer, finish};
 use self::fault::Fault;
 use super::{
-    Archives, CommitGroup, CommitReport, ErrorClass, InstanceId, Loaded, SensorDefinition, SeriesDefinition,
+    Archives, Claimed, CommitGroup, CommitReport, ErrorClass, InstanceId, Loaded, SensorDefinition, SeriesDefinition,
     Store, StoreError, WriterState,
 };
-use crate::domain::{ActiveTime, BatchNumber, SensorKey};
+use crate::domain::{ActiveTime, BatchNumber, SensorKey, SourceName};
 
 pub use self::connection::{SqliteSettings, Synchronous};
 pub use self::lock::ServiceLock;
@@ -138,6 +139,22 @@ impl Store for SqliteStore {
         let mut writer = self.writer.lock().await;
         let mut transaction = writer.begin().await.map_err(|fault| fault.during(what))?;
         let result = reserve(&mut transaction, count).await;
+        let (result, sound) = finish(transaction, result, what).await;
+        if !sound {
+            writer.discard().await;
+        }
+        result
+    }
+
+    async fn claim_positions(
+        &self,
+        source: &SourceName,
+        partitions: &[String],
+    ) -> Result<Vec<Claimed>, StoreError> {
+        let what = "claiming partitions";
+        let mut writer = self.writer.lock().await;
+        let mut transaction = writer.begin().await.map_err(|fault| fault.during(what))?;
+        let result = positions::claim(&mut transaction, source, partitions).await;
         let (result, sound) = finish(transaction, result, what).await;
         if !sound {
             writer.discard().await;

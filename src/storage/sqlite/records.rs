@@ -194,12 +194,12 @@ pub(super) async fn position(
     source: &SourceName,
     partition: &str,
 ) -> Result<Option<i64>, Fault> {
-    let offset = sqlx::query_scalar("SELECT offset FROM positions WHERE source = ? AND partition = ?")
+    let offset: Option<Option<i64>> = sqlx::query_scalar("SELECT offset FROM positions WHERE source = ? AND partition = ?")
         .bind(source.as_str())
         .bind(partition)
         .fetch_optional(connection)
         .await?;
-    Ok(offset)
+    Ok(offset.flatten())
 }
 
 pub(super) async fn paused(connection: &mut SqliteConnection) -> Result<Vec<SensorKey>, Fault> {
