@@ -102,3 +102,23 @@ need_s3() {
     python3 -m venv "$s3" && "$s3/bin/pip" install --quiet --disable-pip-version-check 'moto[server]' ||
         fail "no server that speaks S3 could be installed: pip install 'moto[server]' failed"
 }
+
+# The jars of Kafka, of which tests start brokers of their own, and what runs them: Java 17 or newer.
+need_kafka() {
+    case ${CARGO_TARGET_DIR:-} in
+    /*) jars=$CARGO_TARGET_DIR/kafka ;;
+    *) jars=$PWD/${CARGO_TARGET_DIR:-target}/kafka ;;
+    esac
+    SENSORHIVE_TEST_KAFKA_JARS=$jars
+    export SENSORHIVE_TEST_KAFKA_JARS
+    command -v java >/dev/null || install_packages Java openjdk-17-jre-headless
+    pom=tests/support/kafka/pom.xml
+    # As the last run left them, unless other ones are wanted since.
+    cmp -s "$pom" "$jars/pom.xml" && return
+    command -v mvn >/dev/null || install_packages Maven maven
+    say "fetching the jars of Kafka into $jars"
+    rm -rf "$jars"
+    mvn -q -B -f "$pom" dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$jars" ||
+        fail "the jars of Kafka could not be fetched: mvn failed"
+    cp "$pom" "$jars/pom.xml"
+}

@@ -71,6 +71,7 @@ need_to_build
 if required; then
     need_postgres
     need_s3
+    need_kafka
 fi
 
 if component fmt rustfmt; then
