@@ -88,6 +88,37 @@ need_postgres() {
     has_postgres || fail "PostgreSQL was installed, and initdb is not there"
 }
 
+has_mosquitto() {
+    { command -v mosquitto || ls /usr/sbin/mosquitto; } >/dev/null 2>&1 && command -v mosquitto_pub >/dev/null
+}
+
+# The MQTT broker Mosquitto, of which tests start their own, and its client. On Debian the package would start a broker that
+# always runs; where it is we who install it, it does not.
+need_mosquitto() {
+    has_mosquitto && return
+    if command -v apt-get >/dev/null && may_be_root; then
+        policy=/usr/sbin/policy-rc.d
+        ours=
+        if [ ! -e "$policy" ]; then
+            ours=yes
+            printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
+            as_root chmod +x "$policy"
+        fi
+        known=$(cd /etc/systemd/system/multi-user.target.wants 2>/dev/null && ls mosquitto.service 2>/dev/null || true)
+        status=0
+        (install_packages Mosquitto mosquitto mosquitto-clients) || status=$?
+        [ -z "$ours" ] || as_root rm -f "$policy"
+        # Nor after the next start of the machine.
+        if [ -z "$known" ] && command -v systemctl >/dev/null; then
+            as_root systemctl disable --quiet mosquitto 2>/dev/null || true
+        fi
+        [ "$status" = 0 ] || fail "Mosquitto could not be installed"
+    else
+        install_packages Mosquitto mosquitto mosquitto-clients
+    fi
+    has_mosquitto || fail "Mosquitto was installed, and mosquitto or mosquitto_pub is not there"
+}
+
 # A server that speaks S3, for the tests of the archive: the Python package moto, in an environment of its own.
 need_s3() {
     case ${CARGO_TARGET_DIR:-} in

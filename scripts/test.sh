@@ -70,6 +70,7 @@ tests() {
 need_to_build
 if required; then
     need_postgres
+    need_mosquitto
     need_s3
     need_kafka
 fi

@@ -17,6 +17,7 @@ mod database;
 mod directory;
 mod installation;
 mod options;
+mod port;
 mod process;
 mod proxy;
 mod report;

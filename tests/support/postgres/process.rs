@@ -4,7 +4,7 @@
 //! which is stopped meanwhile so that it makes no more; a signal to a group would not do, since each of them leads
 //! its own.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::Child;
 
@@ -14,6 +14,7 @@ use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, set_child_
 use super::directory::Directory;
 use super::installation::Installation;
 use super::options::Options;
+use super::port::free_port;
 use super::watchdog::Watchdog;
 
 pub struct Process {
@@ -170,17 +171,6 @@ impl Drop for Process {
         drop(running.watchdog.take());
         if let Some(mut server) = running.server.take() {
             let _ = server.wait();
-        }
-    }
-}
-
-/// One that the system does not give to outgoing connections, so that it is still there when a server comes back to
-/// it.
-pub fn free_port() -> u16 {
-    loop {
-        let port = 15_000 + (getrandom::u32().unwrap() % 17_000) as u16;
-        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
-            return port;
         }
     }
 }

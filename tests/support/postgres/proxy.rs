@@ -18,7 +18,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
-use super::process::free_port;
+use super::port::free_port;
 
 /// What becomes of connections and of what is sent through them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
