@@ -2,6 +2,7 @@
 //! stored.
 
 use sensorhive::actors::batch::Delivery;
+use sensorhive::actors::ingest::Payload;
 use sensorhive::domain::SourceName;
 use sensorhive::storage::{Position, Store};
 
@@ -32,7 +33,7 @@ fn what_has_moved_away_is_undelivered_and_the_pipeline_goes_on() {
         let send = async |number: i64, epoch: i64| {
             let time = bench.time + number * 1_000;
             let payload = format!(r#"{{"sensor_id":"s0","metric":"m","value":{number},"timestamp":{time}}}"#);
-            let batch = intake.decode(payload.as_bytes(), intake.now(), String::new());
+            let batch = intake.decode(Payload::plain(payload.as_bytes(), intake.now()));
             let positions = position(intake.source(), number, epoch);
             intake.deliver(batch, payload.len(), positions).await.unwrap()
         };
