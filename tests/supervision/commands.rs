@@ -44,6 +44,19 @@ fn an_admin_restart_throws_the_state_away_and_is_no_crash() {
 }
 
 #[test]
+fn what_happened_in_an_earlier_life_counts_on_but_not_against_the_budget() {
+    paused(async {
+        let view = View::default();
+        let (address, handle) = view.start(exact());
+        handle.carry_over(7, 90);
+        assert_eq!((handle.restarts(), handle.crashes()), (7, 90));
+        crash(&address, &view).await;
+        assert_eq!((handle.restarts(), handle.crashes()), (8, 91));
+        assert_eq!(handle.phase(), Phase::Running, "one crash of this life is within the budget");
+    });
+}
+
+#[test]
 fn an_admin_restart_ends_the_back_off() {
     paused(async {
         let view = View::default();
