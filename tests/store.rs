@@ -8,10 +8,10 @@ mod commit;
 mod history;
 #[path = "store/ledger.rs"]
 mod ledger;
-#[path = "support/postgres/mod.rs"]
-mod postgres_server;
 #[path = "store/positions.rs"]
 mod positions;
+#[path = "support/postgres/mod.rs"]
+mod postgres_server;
 #[path = "store/restore.rs"]
 mod restore;
 #[path = "store/rollups.rs"]
@@ -44,6 +44,14 @@ macro_rules! on_postgres {
         }
         mod timescale_only {
             $(mod $module { $(crate::test!($module::$test, TimescalePostgres);)+ })+
+        }
+    };
+}
+
+macro_rules! by_entries {
+    ($($module:ident: $($test:ident),+ $(,)?;)+) => {
+        mod by_entries {
+            $(mod $module { $(crate::test!($module::$test, ByEntries);)+ })+
         }
     };
 }
@@ -115,4 +123,22 @@ on_postgres! {
         rolling_up_again_changes_nothing,
         a_claim_waits_for_the_writer,
         a_dropped_question_ends;
+}
+
+by_entries! {
+    commit:
+        a_redelivered_batch_changes_nothing_but_its_count,
+        a_refused_group_leaves_nothing,
+        a_rehearsal_says_what_a_commit_would_and_leaves_nothing,
+        an_older_process_is_fenced,
+        a_dropped_commit_leaves_nothing_open;
+    restore:
+        a_sensor_without_snapshot_has_all_its_readings,
+        the_tail_begins_after_a_complete_snapshot,
+        a_snapshot_within_a_group_covers_what_came_before_it,
+        an_incomplete_snapshot_leaves_the_rest_of_the_tail,
+        a_cut_tail_is_a_prefix_by_sequence,
+        unprocessed_readings_are_counted_until_a_complete_snapshot;
+    ledger:
+        random_batches_agree_with_an_oracle;
 }

@@ -29,13 +29,13 @@ use crate::domain::{ActiveTime, BatchNumber, SensorKey, SourceName, Timestamp};
 
 pub use archives::Archives;
 pub use commit::{
-    BatchReport, Claimed, CommitGroup, CommitReport, CompleteBatch, Conflict, InstanceId, Position, Refused, Row,
-    SensorDefinition, SeriesDefinition, SliceOutcome, Snapshot,
+    BatchReport, Claimed, CommitGroup, CommitReport, CompleteBatch, Conflict, InstanceId, Position, Refused,
+    Row, SensorDefinition, SeriesDefinition, SliceOutcome, Snapshot,
 };
 pub use error::{Cause, ErrorClass, StoreError};
 pub use history::History;
 pub use null::NullStore;
-pub use postgres::{PostgresSettings, PostgresStore, Timescale};
+pub use postgres::{EntrySettings, PostgresSettings, PostgresStore, Timescale};
 pub use restore::{Loaded, StoredReading, StoredSensor};
 pub use sqlite::{SqliteSettings, SqliteStore, Synchronous};
 

@@ -15,8 +15,8 @@ use super::history::{
     TokenRow,
 };
 use super::{
-    BatchReport, Claimed, CommitGroup, CommitReport, ErrorClass, InstanceId, Loaded, SensorDefinition, SeriesDefinition, Store,
-    StoreError, StoredSensor, WriterState,
+    BatchReport, Claimed, CommitGroup, CommitReport, ErrorClass, InstanceId, Loaded, SensorDefinition,
+    SeriesDefinition, Store, StoreError, StoredSensor, WriterState,
 };
 use crate::domain::{
     ActiveTime, Anomaly, BatchNumber, Ledger, SensorKey, SeriesId, SourceName, Timestamp, WindowResult,
@@ -54,11 +54,7 @@ impl NullStore {
             let row = positions.get(&(source.clone(), partition.to_owned()));
             if row.map(|row| row.epoch) != Some(epoch) {
                 let what = "committing to nowhere";
-                return Err(StoreError::new(
-                    ErrorClass::Moved,
-                    what,
-                    moved(source, partition),
-                ));
+                return Err(StoreError::new(ErrorClass::Moved, what, moved(source, partition)));
             }
         }
         for (_, position) in newest_positions(&group.batches) {

@@ -20,6 +20,19 @@ pub(super) struct Change {
     pub tail_from: Option<i64>,
 }
 
+impl Change {
+    /// Adds what a later group adds.
+    pub fn add(&mut self, later: &Self) {
+        self.delta += later.delta;
+        self.last_time = self.last_time.max(later.last_time);
+        self.last_seq = self.last_seq.max(later.last_seq);
+        self.tail_from = match (self.tail_from, later.tail_from) {
+            (Some(from), Some(later)) => Some(from.min(later)),
+            (from, later) => from.or(later),
+        };
+    }
+}
+
 /// The place of the last batch with a complete snapshot, by sensor.
 pub(super) fn covered_by_snapshots(batches: &[CompleteBatch]) -> FxHashMap<SensorKey, usize> {
     outcomes(batches)

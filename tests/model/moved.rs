@@ -27,7 +27,9 @@ fn what_has_moved_away_is_undelivered_and_the_pipeline_goes_on() {
         let store = bench.service.pipeline().store.clone();
         let other = bench.service.open().await;
         let claim = async |store: &dyn Store| {
-            let claimed = store.claim_positions(intake.source(), &[PARTITION.to_owned()]).await;
+            let claimed = store
+                .claim_positions(intake.source(), &[PARTITION.to_owned()])
+                .await;
             claimed.unwrap()[0]
         };
         let send = async |number: i64, epoch: i64| {

@@ -161,7 +161,7 @@ fn to_batch(number: u64, steps: &[Step]) -> CompleteBatch {
 
 async fn check<F: Fixture>(groups: &[Vec<Vec<Step>>]) {
     let Some(fixture) = F::new().await else { return };
-    let store = opened(&fixture, SERIES).await;
+    let mut store = opened(&fixture, SERIES).await;
     let mut oracle = Oracle::default();
     let mut conflicts = 0;
     let mut number = 2;
@@ -178,6 +178,14 @@ async fn check<F: Fixture>(groups: &[Vec<Vec<Step>>]) {
         assert_eq!(report.batches, expected);
         assert_eq!(store.recall(&committed).await.unwrap(), report);
         conflicts += expected.iter().map(|batch| batch.conflicts.len()).sum::<usize>();
+        check_sensors(&store, &oracle).await;
+        if number % 3 == 0 {
+            // Another process goes on.
+            store.close().await;
+            store = fixture.open().await;
+            store.claim_writer(&instance()).await.unwrap();
+            check_sensors(&store, &oracle).await;
+        }
     }
     for series in 0..SERIES {
         let expected: Vec<_> = oracle
@@ -195,6 +203,11 @@ async fn check<F: Fixture>(groups: &[Vec<Vec<Step>>]) {
             .collect();
         assert_eq!(points, expected);
     }
+    assert_eq!(store.dead_letters(None, 10_000).await.unwrap().len(), conflicts);
+    store.close().await;
+}
+
+async fn check_sensors(store: &impl Store, oracle: &Oracle) {
     let sensors: Vec<_> = (0..SERIES / 2).map(SensorKey).collect();
     let loaded = store.load_sensors(&sensors, 10_000).await.unwrap();
     let behind = store.sensors_behind().await.unwrap();
@@ -210,8 +223,10 @@ async fn check<F: Fixture>(groups: &[Vec<Vec<Step>>]) {
         assert_eq!(ledger, oracle.ledgers.get(&sensor.0).copied().unwrap_or_default());
         assert!(ledger.balances());
     }
-    assert_eq!(store.dead_letters(None, 10_000).await.unwrap().len(), conflicts);
-    store.close().await;
+    let total = store.ledger_total().await.unwrap();
+    let mut sum = LedgerDelta::default();
+    oracle.ledgers.values().for_each(|ledger| sum += *ledger);
+    assert_eq!(total, sum);
 }
 
 pub async fn random_batches_agree_with_an_oracle<F: Fixture>(fixture: F) {

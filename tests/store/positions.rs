@@ -34,9 +34,15 @@ pub async fn a_claim_takes_the_partitions_from_their_owner<F: Fixture>(fixture: 
 
     // Nor does what was claimed by nobody, and a source is not another.
     let unclaimed = group(vec![at_offset(5, "t/9", 0, Some(1))]);
-    assert_eq!(ours.commit(&unclaimed).await.unwrap_err().class, ErrorClass::Moved);
+    assert_eq!(
+        ours.commit(&unclaimed).await.unwrap_err().class,
+        ErrorClass::Moved
+    );
     let other = SourceName::parse("other").unwrap();
-    assert_eq!(ours.claim_positions(&other, &["t/1".into()]).await.unwrap()[0].offset, None);
+    assert_eq!(
+        ours.claim_positions(&other, &["t/1".into()]).await.unwrap()[0].offset,
+        None
+    );
 
     // It comes back with what the other one stored.
     let theirs_now = InstanceId("other".into());
@@ -69,7 +75,12 @@ pub async fn a_claim_waits_for_a_commit_under_way<F: Fixture>(fixture: F) {
     for turn in 0..20 {
         let ours_now = ours.claim_positions(&source(), &partition).await.unwrap()[0];
         let offset = 100 + turn;
-        let group = group(vec![at_offset(2 + turn as u64, "t/1", offset, Some(ours_now.epoch))]);
+        let group = group(vec![at_offset(
+            2 + turn as u64,
+            "t/1",
+            offset,
+            Some(ours_now.epoch),
+        )]);
         let (source, pause) = (source(), async {
             for _ in 0..turn {
                 tokio::task::yield_now().await;

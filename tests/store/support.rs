@@ -91,6 +91,28 @@ impl Fixture for TimescalePostgres {
     }
 }
 
+/// PostgreSQL with ledgers kept as entries from the first sensor on, and added up after a few.
+pub struct ByEntries(Database);
+
+impl Fixture for ByEntries {
+    type Store = PostgresStore;
+    const CASES: u32 = 24;
+
+    async fn new() -> Option<Self> {
+        Server::shared().await?.database(Flavor::Plain).await.map(Self)
+    }
+
+    async fn open(&self) -> PostgresStore {
+        let mut settings = postgres(&self.0);
+        settings.timescale = Timescale::Off;
+        settings.entries = EntrySettings {
+            sensors: 2,
+            changes: 8,
+        };
+        PostgresStore::open(&settings).await.unwrap()
+    }
+}
+
 impl OnPostgres for PlainPostgres {
     fn database(&self) -> &Database {
         &self.0

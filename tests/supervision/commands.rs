@@ -52,7 +52,11 @@ fn what_happened_in_an_earlier_life_counts_on_but_not_against_the_budget() {
         assert_eq!((handle.restarts(), handle.crashes()), (7, 90));
         crash(&address, &view).await;
         assert_eq!((handle.restarts(), handle.crashes()), (8, 91));
-        assert_eq!(handle.phase(), Phase::Running, "one crash of this life is within the budget");
+        assert_eq!(
+            handle.phase(),
+            Phase::Running,
+            "one crash of this life is within the budget"
+        );
     });
 }
 

@@ -230,7 +230,8 @@ pub(super) async fn holds_readings(connection: &mut PgConnection, day: Day) -> R
 
 async fn up_to(connection: &mut PgConnection, day: Day) -> Result<Option<Seq>, Fault> {
     let (batch, tail): (Option<i64>, Option<Time>) = sqlx::query_as(
-        "SELECT (SELECT max(last_batch) FROM writers), (SELECT min(tail_from) FROM sensor_ledger)",
+        "SELECT (SELECT max(last_batch) FROM writers), least((SELECT min(tail_from) FROM sensor_ledger),
+             (SELECT min(tail_from) FROM ledger_entries))",
     )
     .fetch_one(connection)
     .await?;

@@ -7,23 +7,66 @@
 
 use sqlx::postgres::PgConnection;
 
+use super::entries::Pending;
 use super::fault::Fault;
 use super::statement::{bytes, number, text};
 use super::time::Time;
-use super::{ledger, positions, readings, rollup, windows};
+use super::{EntrySettings, entries, ledger, positions, readings, rollup, windows};
 use crate::domain::{BatchTime, DeadLetter, Timestamp};
 use crate::storage::judgement::outcomes;
 use crate::storage::{
-    CommitGroup, CommitReport, CompleteBatch, ErrorClass, SensorDefinition, SeriesDefinition,
+    CommitGroup, CommitReport, CompleteBatch, ErrorClass, InstanceId, SensorDefinition, SeriesDefinition,
 };
+
+/// What one group leaves to the next. It is true only once the transaction has committed.
+pub(super) struct Course {
+    /// How the next group is written.
+    pub way: readings::Way,
+    pub pending: Pending,
+    pub entries: EntrySettings,
+}
+
+impl Course {
+    pub fn new(entries: EntrySettings) -> Self {
+        Self {
+            way: readings::Way::default(),
+            pending: Pending::Unknown,
+            entries,
+        }
+    }
+
+    /// Takes it for a group. Until what became of that is known, nothing is known of what is pending.
+    pub fn take(&mut self) -> Self {
+        Self {
+            pending: std::mem::take(&mut self.pending),
+            ..*self
+        }
+    }
+}
+
+/// Raises the epoch of a writer. What an earlier process left to be added up is added up, so that it is known that nothing waits.
+pub(super) async fn claim(
+    connection: &mut PgConnection,
+    instance: &InstanceId,
+) -> Result<(i64, Option<i64>, i64), Fault> {
+    let row = sqlx::query_as(
+        "INSERT INTO writers (instance, epoch, last_batch, active) VALUES ($1, 1, NULL, 0)
+         ON CONFLICT (instance) DO UPDATE SET epoch = writers.epoch + 1 RETURNING epoch, last_batch, active",
+    )
+    .bind(&instance.0)
+    .fetch_one(&mut *connection)
+    .await?;
+    entries::settle(connection, instance).await?;
+    Ok(row)
+}
 
 /// Does everything that `group` asks for, inside the caller's transaction. `epoch` is what the instance claimed.
 pub(super) async fn write(
     connection: &mut PgConnection,
     group: &CommitGroup,
     epoch: i64,
-    way: readings::Way,
-) -> Result<(CommitReport, readings::Way), Fault> {
+    course: Course,
+) -> Result<(CommitReport, Course), Fault> {
     let claimed = advance_writer(connection, group, epoch).await?;
     let batches = &group.batches;
     positions::hold(connection, batches).await?;
@@ -31,10 +74,10 @@ pub(super) async fn write(
     write_series(connection, batches).await?;
     write_batch_times(connection, batches).await?;
 
-    let (judged, way) = readings::store(connection, batches, way).await?;
+    let (judged, way) = readings::store(connection, batches, course.way).await?;
     readings::flag_poison(connection, batches).await?;
     rollup::note(connection, batches, &judged, claimed).await?;
-    ledger::write_sensors(connection, batches, &judged).await?;
+    let pending = ledger::write_sensors(connection, group, &judged, course.pending, course.entries).await?;
     ledger::write_sources(connection, batches).await?;
     let revised = windows::write(connection, batches).await?;
     write_anomalies(connection, batches).await?;
@@ -49,7 +92,12 @@ pub(super) async fn write(
     for (batch, result) in revised {
         report.batches[batch].revised.push(result);
     }
-    Ok((report, way))
+    let course = Course {
+        way,
+        pending,
+        ..course
+    };
+    Ok((report, course))
 }
 
 /// Returns up to when readings are claimed for rollups; that stays so until the end of the transaction.

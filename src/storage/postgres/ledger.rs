@@ -1,31 +1,79 @@
-//! The ledgers: see [`tally`] for what is added to them.
+//! The ledgers: see [`tally`] for what is added to them, and [`entries`] for what becomes of it where there are very many
+//! sensors.
 
+use rustc_hash::FxHashMap;
 use sqlx::postgres::PgConnection;
 
+use super::EntrySettings;
+use super::entries::{self, Pending, Sums};
 use super::fault::Fault;
 use super::statement::number;
 use super::time::Time;
-use crate::domain::{LedgerDelta, Timestamp};
-use crate::storage::CompleteBatch;
+use crate::domain::{BatchNumber, LedgerDelta, SensorKey, Timestamp};
 use crate::storage::judgement::Judgement;
-use crate::storage::tally;
+use crate::storage::tally::{self, Change};
+use crate::storage::{CommitGroup, CompleteBatch};
 
+/// Writes what the group adds. Returns what there is then that waits to be added up.
 pub(super) async fn write_sensors(
     connection: &mut PgConnection,
-    batches: &[CompleteBatch],
+    group: &CommitGroup,
     judged: &Judgement,
-) -> Result<(), Fault> {
+    pending: Pending,
+    settings: EntrySettings,
+) -> Result<Pending, Fault> {
+    let batches = &group.batches;
+    let (Some(first), Some(last)) = (batches.first(), batches.last()) else {
+        return Ok(pending);
+    };
+    let mut pending = match pending {
+        Pending::Known(sums) => sums,
+        Pending::Unknown => {
+            entries::settle(connection, &group.instance).await?;
+            Sums::default()
+        }
+    };
     let covered = tally::covered_by_snapshots(batches);
     if !covered.is_empty() {
-        sqlx::query(
-            "UPDATE sensor_ledger SET tail_from = NULL, unprocessed = 0
-             WHERE sensor_id = ANY($1) AND (tail_from IS NOT NULL OR unprocessed <> 0)",
-        )
-        .bind(covered.keys().map(|sensor| number(sensor.0)).collect::<Vec<_>>())
-        .execute(&mut *connection)
-        .await?;
+        covered.keys().for_each(|sensor| pending.cover(*sensor));
+        cover(connection, &covered, first.number).await?;
     }
     let changes = tally::of_sensors(batches, judged, &covered);
+    let (few, waits) = (changes.len() < settings.sensors, !pending.is_empty());
+    if few && !waits {
+        add(connection, &changes).await?;
+        return Ok(Pending::Known(pending));
+    }
+    pending.add(&changes);
+    if few || pending.changes() >= settings.changes {
+        add(connection, &pending.take()).await?;
+        entries::clear(connection, &group.instance).await?;
+    } else {
+        entries::append(connection, &group.instance, last.number.0 as i64, &changes).await?;
+    }
+    Ok(Pending::Known(pending))
+}
+
+/// Complete snapshots hold what came before `first`, the first batch of their group.
+async fn cover(
+    connection: &mut PgConnection,
+    covered: &FxHashMap<SensorKey, usize>,
+    first: BatchNumber,
+) -> Result<(), Fault> {
+    sqlx::query(
+        "INSERT INTO sensor_ledger (sensor_id, received, stored, duplicate, rejected, filtered, late, unprocessed, covered)
+         SELECT sensor_id, 0, 0, 0, 0, 0, 0, 0, $2 FROM unnest($1::integer[]) AS covered (sensor_id)
+         ON CONFLICT (sensor_id) DO UPDATE SET tail_from = NULL, unprocessed = 0, covered = excluded.covered",
+    )
+    .bind(covered.keys().map(|sensor| number(sensor.0)).collect::<Vec<_>>())
+    .bind(first.0 as i64 - 1)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Adds changes to the sensors' rows.
+async fn add(connection: &mut PgConnection, changes: &[(SensorKey, Change)]) -> Result<(), Fault> {
     if changes.is_empty() {
         return Ok(());
     }

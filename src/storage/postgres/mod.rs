@@ -13,6 +13,7 @@ mod commit;
 mod connection;
 mod copy;
 mod dropped;
+mod entries;
 mod expire;
 mod fault;
 mod history;
@@ -43,18 +44,20 @@ use parking_lot::Mutex;
 use sqlx::Postgres;
 use sqlx::postgres::{PgArguments, PgQueryResult};
 
+use self::commit::Course;
 use self::connection::{Reader, Readers, Servers, Writer, command, within};
+use self::entries::{Pending, Sums};
 use self::fault::Fault;
 use self::partitions::{Layout, Partitions, Table};
 use self::rollup::Keeper;
 use super::{
-    Archives, Claimed, CommitGroup, CommitReport, ErrorClass, InstanceId, Loaded, SensorDefinition, SeriesDefinition,
-    Store, StoreError, WriterState,
+    Archives, Claimed, CommitGroup, CommitReport, ErrorClass, InstanceId, Loaded, SensorDefinition,
+    SeriesDefinition, Store, StoreError, WriterState,
 };
 use crate::domain::{ActiveTime, BatchNumber, SensorKey, SourceName, Timestamp};
 
 pub use self::lock::SessionLock;
-pub use self::settings::{PostgresSettings, Timescale};
+pub use self::settings::{EntrySettings, PostgresSettings, Timescale};
 
 /// How long a read of the service itself may take, which is not hurried: a server that never answers must not hold it for ever.
 const LOAD_TIMEOUT: Duration = Duration::from_secs(300);
@@ -71,8 +74,8 @@ pub struct PostgresStore {
     version: String,
     /// The epoch of each instance that was claimed here.
     epochs: Mutex<HashMap<InstanceId, i64>>,
-    /// How the next group is written.
-    way: Mutex<readings::Way>,
+    /// What the last group left to the next. Taken out while a group is written, so that whatever goes wrong forgets it.
+    course: Mutex<Course>,
 }
 
 impl PostgresStore {
@@ -102,7 +105,7 @@ impl PostgresStore {
             layout,
             version,
             epochs: Mutex::default(),
-            way: Mutex::default(),
+            course: Mutex::new(Course::new(settings.entries)),
         })
     }
 
@@ -203,15 +206,11 @@ impl Store for PostgresStore {
         let what = format!("claiming the writer {}", instance.0);
         let writing = self.writer.begin(&self.servers).await;
         let mut writing = writing.map_err(|fault| fault.during(&what))?;
-        let claim = sqlx::query_as(
-            "INSERT INTO writers (instance, epoch, last_batch, active) VALUES ($1, 1, NULL, 0)
-             ON CONFLICT (instance) DO UPDATE SET epoch = writers.epoch + 1 RETURNING epoch, last_batch, active",
-        )
-        .bind(&instance.0)
-        .fetch_one(writing.connection());
+        let claim = commit::claim(writing.connection(), instance);
         let result = within(self.writer.limit, claim).await;
         let (epoch, last_batch, active): (i64, Option<i64>, i64) = writing.finish(&what, result).await?;
         self.epochs.lock().insert(instance.clone(), epoch);
+        self.course.lock().pending = Pending::Known(Sums::default());
         Ok(WriterState {
             last_batch: last_batch.map(|number| BatchNumber(number as u64)),
             active: ActiveTime(active),
@@ -266,11 +265,11 @@ impl Store for PostgresStore {
         room.map_err(|fault| fault.during(&what))?;
         let writing = self.writer.begin(&self.servers).await;
         let mut writing = writing.map_err(|fault| fault.during(&what))?;
-        let way = *self.way.lock();
-        let work = commit::write(writing.connection(), group, epoch, way);
+        let course = self.course.lock().take();
+        let work = commit::write(writing.connection(), group, epoch, course);
         let result = within(self.writer.limit, work).await;
-        let (report, way) = writing.finish(&what, result).await?;
-        *self.way.lock() = way;
+        let (report, course) = writing.finish(&what, result).await?;
+        *self.course.lock() = course;
         Ok(report)
     }
 
@@ -281,7 +280,12 @@ impl Store for PostgresStore {
         room.map_err(|fault| fault.during(what))?;
         let writing = self.writer.begin(&self.servers).await;
         let mut writing = writing.map_err(|fault| fault.during(what))?;
-        let work = commit::write(writing.connection(), group, epoch, readings::Way::Copy);
+        let work = commit::write(
+            writing.connection(),
+            group,
+            epoch,
+            Course::new(EntrySettings::default()),
+        );
         let result = within(self.writer.limit, work).await;
         writing.undo(what, result).await.map(drop)
     }

@@ -146,14 +146,18 @@ async fn check(flavor: Flavor, timescale: Timescale) {
             assert_by_key(&explain(connection, sql, asked).await, &parts, days);
         }
     }
+    let (from, after) = (vec![hour[0]; all.len()], vec![-1_i64; all.len()]);
     for (sql, asked) in [
         (
             series::NEWEST_READINGS,
             with!(7, everything[0], everything[1], 100_i64),
         ),
         (series::LATEST, with!(all.clone())),
-        (restore::TAILS, with!(all.clone(), 1_000_i64, hour[0])),
-        (restore::TAIL_START, with!(7, 1_000_i64, hour[0])),
+        (
+            restore::TAILS,
+            with!(all.clone(), 1_000_i64, hour[0], from, after),
+        ),
+        (restore::TAIL_START, with!(7, 1_000_i64, hour[0], -1_i64)),
         (restore::RECENT, with!(7, 100_i64)),
     ] {
         assert_by_key(&explain(connection, sql, asked).await, &parts, &last_day);

@@ -59,7 +59,8 @@ pub(super) async fn hold(connection: &mut PgConnection, batches: &[CompleteBatch
     .fetch_all(connection)
     .await?;
     let is_held = |source: &SourceName, partition: &str, epoch: i64| {
-        let ours = |(s, p, e): &(String, String, i64)| *s == source.as_str() && *p == text(partition) && *e == epoch;
+        let ours =
+            |(s, p, e): &(String, String, i64)| *s == source.as_str() && *p == text(partition) && *e == epoch;
         held.iter().any(ours)
     };
     for (source, partition, epoch) in epochs {

@@ -14,9 +14,18 @@ pub(super) async fn sensor_ledger(
     sensor: SensorKey,
 ) -> Result<SensorRecord, Fault> {
     let row = sqlx::query(
-        "SELECT received, stored, duplicate, rejected, filtered, late, unprocessed, last_time, last_seq,
-         n.seq, octet_length(n.state)::bigint FROM (SELECT $1::integer AS sensor_id) asked
-         LEFT JOIN sensor_ledger l USING (sensor_id) LEFT JOIN sensor_snapshots n USING (sensor_id)",
+        "SELECT l.received, l.stored, l.duplicate, l.rejected, l.filtered, l.late, l.unprocessed, l.last_time, l.last_seq,
+             n.seq, octet_length(n.state)::bigint
+         FROM (SELECT sum(received)::bigint AS received, sum(stored)::bigint AS stored, sum(duplicate)::bigint AS duplicate,
+                 sum(rejected)::bigint AS rejected, sum(filtered)::bigint AS filtered, sum(late)::bigint AS late,
+                 sum(unprocessed)::bigint AS unprocessed, max(last_time) AS last_time, max(last_seq) AS last_seq
+             FROM (SELECT received, stored, duplicate, rejected, filtered, late, unprocessed, last_time, last_seq
+                     FROM sensor_ledger WHERE sensor_id = $1 UNION ALL
+                 SELECT received, stored, duplicate, rejected, filtered, late,
+                     CASE WHEN up_to > coalesce((SELECT covered FROM sensor_ledger WHERE sensor_id = $1), -1)
+                         THEN unprocessed ELSE 0 END, last_time, last_seq
+                     FROM pending_ledger WHERE sensor_id = $1) AS l) AS l
+         LEFT JOIN sensor_snapshots n ON n.sensor_id = $1",
     )
     .bind(number(sensor.0))
     .fetch_one(connection)
@@ -54,7 +63,10 @@ pub(super) async fn ledger_total(connection: &mut PgConnection) -> Result<Ledger
         "SELECT coalesce(sum(received), 0)::bigint, coalesce(sum(stored), 0)::bigint, coalesce(sum(duplicate), 0)::bigint, coalesce(sum(rejected), 0)::bigint,
          coalesce(sum(filtered), 0)::bigint, coalesce(sum(late), 0)::bigint, coalesce(sum(unprocessed), 0)::bigint FROM
          (SELECT received, stored, duplicate, rejected, filtered, late, unprocessed FROM sensor_ledger UNION ALL
-          SELECT received, stored, duplicate, rejected, filtered, late, unprocessed FROM source_ledger) AS l",
+          SELECT received, stored, duplicate, rejected, filtered, late, unprocessed FROM source_ledger UNION ALL
+          SELECT p.received, p.stored, p.duplicate, p.rejected, p.filtered, p.late,
+              CASE WHEN p.up_to > coalesce(b.covered, -1) THEN p.unprocessed ELSE 0 END
+              FROM pending_ledger p LEFT JOIN sensor_ledger b USING (sensor_id)) AS l",
     )
     .fetch_one(connection)
     .await?;
@@ -195,11 +207,12 @@ pub(super) async fn position(
     source: &SourceName,
     partition: &str,
 ) -> Result<Option<i64>, Fault> {
-    let offset: Option<Option<i64>> = sqlx::query_scalar("SELECT \"offset\" FROM positions WHERE source = $1 AND partition = $2")
-        .bind(source.as_str())
-        .bind(partition)
-        .fetch_optional(connection)
-        .await?;
+    let offset: Option<Option<i64>> =
+        sqlx::query_scalar("SELECT \"offset\" FROM positions WHERE source = $1 AND partition = $2")
+            .bind(source.as_str())
+            .bind(partition)
+            .fetch_optional(connection)
+            .await?;
     Ok(offset.flatten())
 }
 

@@ -65,34 +65,33 @@ pub(super) async fn deadlines(connection: &mut PgConnection) -> Result<Vec<(Sens
 
 pub(super) async fn sensors_behind(connection: &mut PgConnection) -> Result<Vec<SensorKey>, Fault> {
     let rows: Vec<i32> = sqlx::query_scalar(
-        "SELECT l.sensor_id FROM sensor_ledger l LEFT JOIN sensor_snapshots n USING (sensor_id)
-         WHERE l.tail_from IS NOT NULL AND l.last_seq > coalesce(n.seq, -1) ORDER BY l.last_seq DESC",
+        "SELECT l.sensor_id FROM (
+             SELECT sensor_id, max(last_seq) AS last_seq FROM (
+                 SELECT sensor_id, last_seq FROM sensor_ledger WHERE tail_from IS NOT NULL UNION ALL
+                 SELECT sensor_id, last_seq FROM pending_ledger) AS l
+             GROUP BY sensor_id) AS l
+         LEFT JOIN sensor_snapshots n USING (sensor_id) WHERE l.last_seq > coalesce(n.seq, -1) ORDER BY l.last_seq DESC",
     )
     .fetch_all(connection)
     .await?;
     Ok(rows.into_iter().map(|sensor| SensorKey(sensor as u32)).collect())
 }
 
-/// The readings after the snapshots of many sensors, in the order of the sensors, by the primary key of `readings`. What no
-/// tail reaches back to, `$3`, is not looked into at all. Every step depends on the one before, so that they can only
-/// be walked in this order, and the limit ends the walk.
+/// The readings after the snapshots of many sensors, in the order of the sensors, by the primary key of `readings`: after the
+/// sequences `$5`, and not before the times `$4`, of each. What no tail reaches back to, `$3`, is not looked into at all. Every step
+/// depends on the one before, so that they can only be walked in this order, and the limit ends the walk.
 pub(super) const TAILS: &str = "SELECT asked.sensor_id, r.series_id, r.time, r.value, r.seq, r.flags
-     FROM unnest($1::integer[]) AS asked (sensor_id)
-     CROSS JOIN LATERAL (SELECT l.tail_from, coalesce(n.seq, -1) AS seq FROM sensor_ledger l
-         LEFT JOIN sensor_snapshots n ON n.sensor_id = l.sensor_id WHERE l.sensor_id = asked.sensor_id OFFSET 0) l
-     CROSS JOIN LATERAL (SELECT id FROM series WHERE sensor_id = asked.sensor_id AND l.tail_from IS NOT NULL OFFSET 0) s
-     CROSS JOIN LATERAL (SELECT * FROM readings WHERE series_id = s.id AND time >= l.tail_from AND time >= $3
-         AND seq > l.seq OFFSET 0) r
+     FROM unnest($1::integer[], $4::timestamptz[], $5::bigint[]) AS asked (sensor_id, tail_from, seq)
+     CROSS JOIN LATERAL (SELECT id FROM series WHERE sensor_id = asked.sensor_id AND asked.tail_from IS NOT NULL OFFSET 0) s
+     CROSS JOIN LATERAL (SELECT * FROM readings WHERE series_id = s.id AND time >= asked.tail_from AND time >= $3
+         AND seq > asked.seq OFFSET 0) r
      LIMIT $2";
 
 /// The first readings after the snapshot of one sensor, by sequence.
 pub(super) const TAIL_START: &str = "SELECT s.sensor_id, r.series_id, r.time, r.value, r.seq, r.flags
-     FROM sensor_ledger l
-     LEFT JOIN sensor_snapshots n ON n.sensor_id = l.sensor_id
-     JOIN series s ON s.sensor_id = l.sensor_id
-     CROSS JOIN LATERAL (SELECT * FROM readings WHERE series_id = s.id AND time >= l.tail_from AND time >= $3
-         AND seq > coalesce(n.seq, -1) OFFSET 0) r
-     WHERE l.sensor_id = $1 ORDER BY r.seq LIMIT $2";
+     FROM series s
+     CROSS JOIN LATERAL (SELECT * FROM readings WHERE series_id = s.id AND time >= $3 AND seq > $4 OFFSET 0) r
+     WHERE s.sensor_id = $1 ORDER BY r.seq LIMIT $2";
 
 /// Reads snapshots and tails; the caller holds a read transaction.
 pub(super) async fn load(
@@ -101,13 +100,17 @@ pub(super) async fn load(
     max_readings: usize,
 ) -> Result<Loaded, Fault> {
     let as_of = as_of(connection).await?;
-    let (mut loaded, tails_from) = snapshots(connection, sensors).await?;
+    let mut loaded = snapshots(connection, sensors).await?;
     let places: FxHashMap<SensorKey, usize> = sensors.iter().copied().zip(0..).collect();
 
+    let earliest = loaded.iter().filter_map(|sensor| sensor.tail_from);
+    let earliest = earliest.map(|Time(from)| from).min().map(Time);
     let mut rows = sqlx::query(TAILS)
         .bind(numbers(sensors))
         .bind(limit(max_readings).saturating_add(1))
-        .bind(tails_from)
+        .bind(earliest)
+        .bind(loaded.iter().map(|sensor| sensor.tail_from).collect::<Vec<_>>())
+        .bind(loaded.iter().map(Found::seq).collect::<Vec<_>>())
         .fetch(&mut *connection);
     let mut count = 0;
     let mut last = None;
@@ -128,7 +131,8 @@ pub(super) async fn load(
         let first = sqlx::query(TAIL_START)
             .bind(number(loaded[cut].stored.sensor.0))
             .bind(limit(room))
-            .bind(tails_from)
+            .bind(loaded[cut].tail_from)
+            .bind(loaded[cut].seq())
             .fetch_all(&mut *connection)
             .await?;
         for row in &first {
@@ -195,45 +199,57 @@ async fn as_of(connection: &mut PgConnection) -> Result<Option<BatchNumber>, Fau
 
 struct Found {
     stored: StoredSensor,
+    /// The readings after the snapshot are at or after it; `None` where there are none.
+    tail_from: Option<Time>,
     /// Whether there are readings after the snapshot.
     behind: bool,
 }
 
-/// The snapshots, in the order asked for, and the earliest time that any of their tails reaches back to.
-async fn snapshots(
-    connection: &mut PgConnection,
-    sensors: &[SensorKey],
-) -> Result<(Vec<Found>, Option<Time>), Fault> {
+impl Found {
+    /// That of the snapshot.
+    fn seq(&self) -> i64 {
+        self.stored.snapshot.as_ref().map_or(-1, |(seq, _)| seq.0 as i64)
+    }
+}
+
+/// The snapshots, in the order asked for, and where their tails begin. What is not added up yet is looked through only where
+/// there is such a thing.
+async fn snapshots(connection: &mut PgConnection, sensors: &[SensorKey]) -> Result<Vec<Found>, Fault> {
     let rows = sqlx::query(
-        "SELECT n.seq, n.state, coalesce(l.tail_from IS NOT NULL AND l.last_seq > coalesce(n.seq, -1), false), l.tail_from
+        "SELECT n.seq, n.state, least(l.tail_from, p.tail_from), greatest(l.last_seq, p.last_seq)
          FROM unnest($1::integer[]) WITH ORDINALITY AS asked (sensor_id, place)
          LEFT JOIN sensor_snapshots n ON n.sensor_id = asked.sensor_id
-         LEFT JOIN sensor_ledger l ON l.sensor_id = asked.sensor_id ORDER BY asked.place",
+         LEFT JOIN sensor_ledger l ON l.sensor_id = asked.sensor_id
+         LEFT JOIN (SELECT p.sensor_id, max(p.last_seq) AS last_seq,
+                 min(p.tail_from) FILTER (WHERE p.up_to > coalesce(b.covered, -1)) AS tail_from
+             FROM pending_ledger p LEFT JOIN sensor_ledger b USING (sensor_id)
+             WHERE p.sensor_id = ANY($1) GROUP BY p.sensor_id) p ON p.sensor_id = asked.sensor_id
+         ORDER BY asked.place",
     )
     .bind(numbers(sensors))
     .fetch_all(connection)
     .await?;
     let mut found = Vec::with_capacity(sensors.len());
-    let mut earliest: Option<Time> = None;
     for (row, sensor) in rows.iter().zip(sensors) {
         let snapshot = match row.try_get::<Option<i64>, _>(0)? {
             Some(seq) => Some((Seq(seq as u64), row.try_get(1)?)),
             None => None,
         };
-        if let Some(from) = row.try_get::<Option<Time>, _>(3)? {
-            earliest = Some(earliest.map_or(from, |earliest| Time(earliest.0.min(from.0))));
-        }
-        found.push(Found {
+        let last: Option<i64> = row.try_get(3)?;
+        let mut sensor = Found {
             stored: StoredSensor {
                 sensor: *sensor,
                 snapshot,
                 tail: Vec::new(),
                 more: false,
             },
-            behind: row.try_get(2)?,
-        });
+            tail_from: row.try_get(2)?,
+            behind: false,
+        };
+        sensor.behind = sensor.tail_from.is_some() && last > Some(sensor.seq());
+        found.push(sensor);
     }
-    Ok((found, earliest))
+    Ok(found)
 }
 
 fn numbers(sensors: &[SensorKey]) -> Vec<i32> {

@@ -34,6 +34,25 @@ pub struct PostgresSettings {
     pub chunk_interval: Duration,
     /// The age at which chunks are compressed; `None` is never. TimescaleDB alone does that.
     pub compress_after: Option<Duration>,
+    pub entries: EntrySettings,
+}
+
+/// When ledgers are kept as entries and added up later, instead of at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EntrySettings {
+    /// Sensors of one group from which on an entry is cheaper than a new version of each one's row.
+    pub sensors: usize,
+    /// Changes of single sensors after which they are added up. In memory each takes at most about 100 bytes.
+    pub changes: usize,
+}
+
+impl Default for EntrySettings {
+    fn default() -> Self {
+        Self {
+            sensors: 5_000,
+            changes: 1_000_000,
+        }
+    }
 }
 
 impl PostgresSettings {
@@ -48,6 +67,7 @@ impl PostgresSettings {
             query_timeout: Duration::from_secs(10),
             chunk_interval: Duration::from_secs(86_400),
             compress_after: Some(Duration::from_secs(7 * 86_400)),
+            entries: EntrySettings::default(),
         }
     }
 

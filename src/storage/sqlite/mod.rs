@@ -37,8 +37,8 @@ use sqlx::{Sqlite, Transaction};
 use self::connection::{Readers, Writer, finish};
 use self::fault::Fault;
 use super::{
-    Archives, Claimed, CommitGroup, CommitReport, ErrorClass, InstanceId, Loaded, SensorDefinition, SeriesDefinition,
-    Store, StoreError, WriterState,
+    Archives, Claimed, CommitGroup, CommitReport, ErrorClass, InstanceId, Loaded, SensorDefinition,
+    SeriesDefinition, Store, StoreError, WriterState,
 };
 use crate::domain::{ActiveTime, BatchNumber, SensorKey, SourceName};
 

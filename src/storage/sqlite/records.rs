@@ -194,11 +194,12 @@ pub(super) async fn position(
     source: &SourceName,
     partition: &str,
 ) -> Result<Option<i64>, Fault> {
-    let offset: Option<Option<i64>> = sqlx::query_scalar("SELECT offset FROM positions WHERE source = ? AND partition = ?")
-        .bind(source.as_str())
-        .bind(partition)
-        .fetch_optional(connection)
-        .await?;
+    let offset: Option<Option<i64>> =
+        sqlx::query_scalar("SELECT offset FROM positions WHERE source = ? AND partition = ?")
+            .bind(source.as_str())
+            .bind(partition)
+            .fetch_optional(connection)
+            .await?;
     Ok(offset.flatten())
 }
 
