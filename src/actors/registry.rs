@@ -147,7 +147,7 @@ impl Reader<'_> {
         sensor: &str,
         metric: &str,
         unit: Option<&str>,
-        tags: Option<RawTags<'_>>,
+        tags: Option<&RawTags<'_>>,
     ) -> Option<Resolved> {
         let named = |key: &SensorKey| {
             self.0
@@ -230,7 +230,7 @@ impl Registry {
         sensor: &SensorId,
         metric: &MetricName,
         unit: Option<&str>,
-        tags: Option<RawTags<'_>>,
+        tags: Option<&RawTags<'_>>,
     ) -> Result<Resolved, LimitReached> {
         let mut names = self.names.write();
         let names = &mut *names;

@@ -55,7 +55,7 @@ pub fn encode_canonical(draft: &Draft<'_>, out: &mut Vec<u8>) {
         Quality::Bad => b",\"quality\":\"bad\"",
     };
     out.extend_from_slice(quality);
-    if let Some(tags) = draft.tags {
+    if let Some(tags) = &draft.tags {
         out.extend_from_slice(b",\"tags\":");
         out.extend_from_slice(tags.as_str().as_bytes());
     }

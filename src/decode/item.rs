@@ -8,10 +8,10 @@ use std::borrow::Cow;
 use serde_json::value::RawValue;
 
 use super::fields::{Fields, MAX_FLAT_METRICS};
-use super::json::{Hints, JsonMapping};
+use super::json::JsonMapping;
 use super::scalar::Scalar;
-use super::{Draft, RawTags, Refusal, Sink};
-use crate::domain::{IdError, MetricName, Quality, RejectReason, SensorId, TimeError, Timestamp};
+use super::{Draft, Hints, RawTags, Refusal, Sink, time_unit};
+use crate::domain::{IdError, MetricName, Quality, RejectReason, SensorId, Timestamp};
 
 /// The longest unit, in bytes.
 pub const MAX_UNIT_BYTES: usize = 64;
@@ -26,14 +26,7 @@ pub(super) struct Place<'a> {
 
 impl<'a> Place<'a> {
     pub fn refuse(self, fault: Fault<'a>, sensor: Option<Cow<'a, str>>) -> Refusal<'a> {
-        Refusal {
-            item: self.item,
-            field: fault.field,
-            reason: fault.reason,
-            kind: fault.kind,
-            sensor,
-            payload: self.payload,
-        }
+        fault.refusal(self.item, sensor, Cow::Borrowed(self.payload))
     }
 }
 
@@ -69,8 +62,8 @@ fn canonical<'a>(
         metric: metric(fields, place.hints, mapping)?,
         value: canonical_value(fields)?,
         time: time(&fields.time)?,
-        unit: unit(std::mem::take(&mut fields.unit))?,
-        quality: quality(&fields.quality)?,
+        unit: unit("unit", std::mem::take(&mut fields.unit))?,
+        quality: quality("quality", &fields.quality)?,
         tags: tags(fields.tags)?,
         item: place.item,
     })
@@ -83,7 +76,11 @@ fn answer_flat<'a, S: Sink<'a> + ?Sized>(
     place: Place<'a>,
     sink: &mut S,
 ) -> Result<(), Fault<'a>> {
-    let (time, quality, tags) = (time(&fields.time)?, quality(&fields.quality)?, tags(fields.tags)?);
+    let (time, quality, tags) = (
+        time(&fields.time)?,
+        quality("quality", &fields.quality)?,
+        tags(fields.tags)?,
+    );
     if fields.metrics.is_empty() {
         let reason = "has no reading: neither `value` nor another field that is a number or a boolean";
         return Err(Fault::new("item", reason.to_owned()));
@@ -101,7 +98,7 @@ fn answer_flat<'a, S: Sink<'a> + ?Sized>(
                 time,
                 unit: None,
                 quality,
-                tags,
+                tags: tags.clone(),
                 item: place.item,
             }),
             Err(reason) => sink.refuse(place.refuse(Fault::new(name, reason), Some(sensor.clone()))),
@@ -140,9 +137,40 @@ impl<'a> Fault<'a> {
         }
     }
 
-    fn wrong(field: &'static str, is: &Scalar<'_>, must_be: &str) -> Self {
+    pub fn wrong(field: &'a str, is: &Scalar<'_>, must_be: &str) -> Self {
         Fault::new(field, format!("{}, must be {must_be}", is.described()))
     }
+
+    pub fn refusal(self, item: u32, sensor: Option<Cow<'a, str>>, payload: Cow<'a, [u8]>) -> Refusal<'a> {
+        Refusal {
+            item,
+            field: self.field,
+            reason: self.reason,
+            kind: self.kind,
+            sensor,
+            payload,
+        }
+    }
+}
+
+/// The sensor of what names none; `field` is where it would be named.
+pub(super) fn unnamed_sensor<'a>(
+    field: &'a str,
+    hints: Hints<'a>,
+    mapping: &'a JsonMapping,
+) -> Result<Cow<'a, str>, Fault<'a>> {
+    let default = mapping.default_sensor.as_ref().map(SensorId::as_str);
+    unnamed(field, hints.sensor, default, SensorId::check)
+}
+
+/// As [`unnamed_sensor`], for the metric.
+pub(super) fn unnamed_metric<'a>(
+    field: &'a str,
+    hints: Hints<'a>,
+    mapping: &'a JsonMapping,
+) -> Result<Cow<'a, str>, Fault<'a>> {
+    let default = mapping.default_metric.as_ref().map(MetricName::as_str);
+    unnamed(field, hints.metric, default, MetricName::check)
 }
 
 fn sensor<'a>(
@@ -153,13 +181,10 @@ fn sensor<'a>(
     if let Some(field) = fields.twice {
         return Err(Fault::new(field, "is given more than once".to_owned()));
     }
-    let default = || mapping.default_sensor.as_ref().map(SensorId::as_str);
-    name(
-        "sensor_id",
-        std::mem::take(&mut fields.sensor),
-        hints.sensor.or_else(default),
-        SensorId::check,
-    )
+    match named("sensor_id", std::mem::take(&mut fields.sensor), SensorId::check)? {
+        Some(id) => Ok(id),
+        None => unnamed_sensor("sensor_id", hints, mapping),
+    }
 }
 
 fn metric<'a>(
@@ -167,13 +192,10 @@ fn metric<'a>(
     hints: Hints<'a>,
     mapping: &'a JsonMapping,
 ) -> Result<Cow<'a, str>, Fault<'a>> {
-    let default = || mapping.default_metric.as_ref().map(MetricName::as_str);
-    name(
-        "metric",
-        std::mem::take(&mut fields.metric),
-        hints.metric.or_else(default),
-        MetricName::check,
-    )
+    match named("metric", std::mem::take(&mut fields.metric), MetricName::check)? {
+        Some(name) => Ok(name),
+        None => unnamed_metric("metric", hints, mapping),
+    }
 }
 
 fn canonical_value<'a>(fields: &Fields<'a>) -> Result<f64, Fault<'a>> {
@@ -188,25 +210,42 @@ fn canonical_value<'a>(fields: &Fields<'a>) -> Result<f64, Fault<'a>> {
     }
 }
 
-fn name<'a>(
-    field: &'static str,
+fn named<'a>(
+    field: &'a str,
     scalar: Scalar<'a>,
-    default: Option<&'a str>,
     check: fn(&str) -> Result<(), IdError>,
-) -> Result<Cow<'a, str>, Fault<'a>> {
-    let name = match (scalar, default) {
-        (Scalar::Text(name), _) => name,
-        (Scalar::Null, Some(default)) => Cow::Borrowed(default),
-        (Scalar::Null, None) => return Err(Fault::new(field, "is missing".to_owned())),
-        (other, _) => return Err(Fault::wrong(field, &other, "text")),
-    };
-    match check(&name) {
-        Ok(()) => Ok(name),
-        Err(error) => Err(Fault::new(field, error.to_string())),
+) -> Result<Option<Cow<'a, str>>, Fault<'a>> {
+    match scalar {
+        Scalar::Text(name) => match check(&name) {
+            Ok(()) => Ok(Some(name)),
+            Err(error) => Err(Fault::new(field, error.to_string())),
+        },
+        Scalar::Null => Ok(None),
+        other => Err(Fault::wrong(field, &other, "text")),
     }
 }
 
-fn value(scalar: &Scalar<'_>) -> Option<f64> {
+/// A default was checked with the settings; a hint comes from outside.
+fn unnamed<'a>(
+    field: &'a str,
+    hint: Option<&'a str>,
+    default: Option<&'a str>,
+    check: fn(&str) -> Result<(), IdError>,
+) -> Result<Cow<'a, str>, Fault<'a>> {
+    match (hint, default) {
+        (Some(name), _) => match check(name) {
+            Ok(()) => Ok(Cow::Borrowed(name)),
+            Err(error) => Err(Fault::new(
+                field,
+                format!("{error}; it comes from the key or topic"),
+            )),
+        },
+        (None, Some(default)) => Ok(Cow::Borrowed(default)),
+        (None, None) => Err(Fault::new(field, "is missing".to_owned())),
+    }
+}
+
+pub(super) fn value(scalar: &Scalar<'_>) -> Option<f64> {
     match *scalar {
         Scalar::Integer(value) => Some(value as f64),
         Scalar::Float(value) => Some(value),
@@ -221,18 +260,10 @@ fn flat_value(name: &str, scalar: &Scalar<'_>) -> Result<f64, String> {
 }
 
 fn time<'a>(scalar: &Scalar<'_>) -> Result<Option<Timestamp>, Fault<'a>> {
-    let time = match scalar {
-        Scalar::Null => return Ok(None),
-        Scalar::Integer(number) => Timestamp::from_integer(*number),
-        Scalar::Float(number) => Timestamp::from_number(*number),
-        Scalar::Text(text) => Timestamp::from_text(text),
-        _ => Err(TimeError::NotATime),
-    };
-    time.map(Some)
-        .map_err(|error| Fault::new("timestamp", error.to_string()))
+    time_unit::told_by_size(scalar).map_err(|error| Fault::new("timestamp", error.to_string()))
 }
 
-fn unit(scalar: Scalar<'_>) -> Result<Option<Cow<'_, str>>, Fault<'_>> {
+pub(super) fn unit<'a>(field: &'a str, scalar: Scalar<'a>) -> Result<Option<Cow<'a, str>>, Fault<'a>> {
     match scalar {
         Scalar::Null => Ok(None),
         Scalar::Text(unit) if unit.is_empty() => Ok(None),
@@ -241,24 +272,24 @@ fn unit(scalar: Scalar<'_>) -> Result<Option<Cow<'_, str>>, Fault<'_>> {
                 "is {} bytes long, at most {MAX_UNIT_BYTES} are allowed",
                 unit.len()
             );
-            Err(Fault::new("unit", reason))
+            Err(Fault::new(field, reason))
         }
         Scalar::Text(unit) if unit.chars().any(char::is_control) => {
-            Err(Fault::new("unit", "has a control character".to_owned()))
+            Err(Fault::new(field, "has a control character".to_owned()))
         }
         Scalar::Text(unit) => Ok(Some(unit)),
-        other => Err(Fault::wrong("unit", &other, "text")),
+        other => Err(Fault::wrong(field, &other, "text")),
     }
 }
 
-fn quality<'a>(scalar: &Scalar<'_>) -> Result<Quality, Fault<'a>> {
+pub(super) fn quality<'a>(field: &'a str, scalar: &Scalar<'_>) -> Result<Quality, Fault<'a>> {
     match scalar {
         Scalar::Null => Ok(Quality::Good),
         Scalar::Text(word) if word == "good" => Ok(Quality::Good),
         Scalar::Text(word) if word == "uncertain" => Ok(Quality::Uncertain),
         Scalar::Text(word) if word == "bad" => Ok(Quality::Bad),
         _ => Err(Fault::new(
-            "quality",
+            field,
             "must be `good`, `uncertain` or `bad`".to_owned(),
         )),
     }

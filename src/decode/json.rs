@@ -1,4 +1,4 @@
-//! JSON payloads: one object, an array of them, or `{"items": […]}`.
+//! JSON payloads: one object, an array of them, `{"items": […]}`, a bare value, or what a mapping finds its way in.
 //!
 //! Invariants: a payload that is not JSON, or has more items than allowed, is refused once and whole before any reading
 //! of it is given; an array is therefore split into raw items first and read item by item after, so that an item of the
@@ -9,31 +9,46 @@ use std::fmt;
 use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::Sink;
 use super::fields::Fields;
 use super::item::{self, Fault, Place};
 use super::locate::locate;
+use super::mapping::PointerMapping;
+use super::{Sink, TopicPattern, bare, mapped};
 use crate::domain::{MetricName, SensorId};
 
 /// What a source knows of its JSON payloads that is not in them.
 #[derive(Debug, Clone)]
 pub struct JsonMapping {
-    /// The sensor of items that name none; without it they are refused.
+    /// The sensor of items that name none and have no hint; without it they are refused.
     pub default_sensor: Option<SensorId>,
-    /// The metric of items that have a `value` but name none; without it they are refused.
+    /// The metric of items that have a `value` but name none and have no hint; without it they are refused.
     pub default_metric: Option<MetricName>,
+    /// Where the fields are, if not where our own forms have them.
+    pub pointers: Option<PointerMapping>,
+    /// The topics that are subscribed to; the first that matches says what a topic means.
+    pub topics: Vec<TopicPattern>,
     /// The most items of one payload; a longer one is refused whole.
     pub max_items: usize,
 }
 
 impl Default for JsonMapping {
-    /// No default sensor, the metric `value`, 10,000 items.
+    /// No default sensor, the metric `value`, our own forms, 10,000 items.
     fn default() -> Self {
         JsonMapping {
             default_sensor: None,
             default_metric: MetricName::parse("value").ok(),
+            pointers: None,
+            topics: Vec::new(),
             max_items: 10_000,
         }
+    }
+}
+
+impl JsonMapping {
+    /// What a topic says of its payloads: nothing, if no pattern matches it.
+    pub fn hints<'t>(&self, topic: &'t str) -> Hints<'t> {
+        let found = self.topics.iter().find_map(|pattern| pattern.matches(topic));
+        found.unwrap_or_default()
     }
 }
 
@@ -42,7 +57,7 @@ impl Default for JsonMapping {
 pub struct Hints<'a> {
     /// The sensor of items that name none.
     pub sensor: Option<&'a str>,
-    /// The metric of items that have a `value` but name none.
+    /// The metric of items that have a value but name none.
     pub metric: Option<&'a str>,
 }
 
@@ -54,9 +69,12 @@ pub fn decode_json<'a, S: Sink<'a> + ?Sized>(
     mapping: &'a JsonMapping,
     sink: &mut S,
 ) {
-    let result = match std::str::from_utf8(payload) {
-        Ok(json) => decode(json, hints, mapping, sink),
-        Err(error) => Err((
+    let result = match (std::str::from_utf8(payload), &mapping.pointers) {
+        (Ok(json), None) => decode(json, hints, mapping, sink),
+        (Ok(json), Some(pointers)) => {
+            mapped::decode(json, hints, mapping, pointers, sink).map_err(|fault| (0, fault))
+        }
+        (Err(error), _) => Err((
             0,
             undecodable(format!("is not UTF-8 from byte {}", error.valid_up_to())),
         )),
@@ -93,17 +111,11 @@ fn decode<'a, S: Sink<'a> + ?Sized>(
             }
         }
         Some(b'[') => json,
-        Some(_) => return Err((0, undecodable("is neither an object nor an array".to_owned()))),
+        Some(_) => return bare::answer(json, hints, mapping, sink).map_err(|fault| (0, fault)),
         None => return Err((0, undecodable("is empty".to_owned()))),
     };
     let items = split(items, mapping.max_items).map_err(not_json)?;
-    if items.total > mapping.max_items {
-        let reason = format!(
-            "has {} items, at most {} are allowed",
-            items.total, mapping.max_items
-        );
-        return Err((0, Fault::limit("payload", reason)));
-    }
+    items.check(mapping.max_items).map_err(|fault| (0, fault))?;
     for (index, raw) in items.kept.into_iter().enumerate() {
         let place = Place {
             item: index as u32,
@@ -144,13 +156,23 @@ fn not_json<'a>(json: &'a str, error: &serde_json::Error) -> (u32, Fault<'a>) {
 }
 
 /// The elements of an array, not yet read.
-struct Items<'a> {
+pub(super) struct Items<'a> {
     /// At most as many as allowed.
-    kept: Vec<&'a RawValue>,
+    pub kept: Vec<&'a RawValue>,
     total: usize,
 }
 
-fn split(json: &str, limit: usize) -> serde_json::Result<Items<'_>> {
+impl Items<'_> {
+    pub fn check<'a>(&self, limit: usize) -> Result<(), Fault<'a>> {
+        if self.total <= limit {
+            return Ok(());
+        }
+        let reason = format!("has {} items, at most {limit} are allowed", self.total);
+        Err(Fault::limit("payload", reason))
+    }
+}
+
+pub(super) fn split(json: &str, limit: usize) -> serde_json::Result<Items<'_>> {
     let mut deserializer = serde_json::Deserializer::from_str(json);
     let items = deserializer.deserialize_seq(ItemsVisitor { limit })?;
     deserializer.end()?;

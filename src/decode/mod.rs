@@ -8,13 +8,20 @@
 
 pub mod range;
 
+mod bare;
 mod encode;
 mod fields;
 mod item;
 mod json;
 mod locate;
+mod mapped;
+mod mapping;
+mod pointer;
 mod scalar;
 mod tags;
+mod time_unit;
+mod topic;
+mod tree;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -23,7 +30,12 @@ pub use encode::{encode_canonical, encode_reading};
 pub use fields::MAX_FLAT_METRICS;
 pub use item::MAX_UNIT_BYTES;
 pub use json::{Hints, JsonMapping, decode_json};
-pub use tags::{MAX_TAG_BYTES, MAX_TAGS, RawTags};
+pub use mapped::MAX_ROOT_BYTES;
+pub use mapping::{PointerMapping, Pointers, Values};
+pub use pointer::{Pointer, PointerError};
+pub use tags::{MAX_TAG_BYTES, MAX_TAGS, RawTags, check_tag_name};
+pub use time_unit::TimeUnit;
+pub use topic::{TopicError, TopicPattern};
 
 use crate::domain::{Quality, RejectReason, Timestamp};
 
@@ -57,8 +69,8 @@ pub struct Refusal<'a> {
     pub kind: RejectReason,
     /// The sensor, where it is known and its id valid.
     pub sensor: Option<Cow<'a, str>>,
-    /// The item as it was received; the whole payload where no item could be told apart.
-    pub payload: &'a [u8],
+    /// The item as it was received, so that it can be decoded again; the whole payload where no item could be told apart.
+    pub payload: Cow<'a, [u8]>,
 }
 
 impl fmt::Display for Refusal<'_> {

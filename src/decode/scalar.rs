@@ -35,6 +35,21 @@ impl<'a> Scalar<'a> {
         })
     }
 
+    /// Reads text that is a number or a boolean, as devices write them: `21.5`, `+7`, `021.5`, `true`.
+    pub fn of_text(text: &str) -> Option<Self> {
+        match text.trim_ascii() {
+            "true" => Some(Scalar::Bool(true)),
+            "false" => Some(Scalar::Bool(false)),
+            text if text.bytes().all(|byte| b"0123456789+-.eE".contains(&byte)) => {
+                match text.parse::<f64>().ok()? {
+                    number if number.is_finite() => Some(Scalar::Float(number)),
+                    _ => Some(Scalar::HugeNumber),
+                }
+            }
+            _ => None,
+        }
+    }
+
     /// What it is, to be read after the name of a field.
     pub fn described(&self) -> &'static str {
         match self {

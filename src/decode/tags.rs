@@ -9,6 +9,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{Deserializer, MapAccess, Visitor};
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::scalar::Scalar;
@@ -19,30 +20,71 @@ pub const MAX_TAGS: usize = 64;
 /// The longest name and the longest text of a tag, in bytes.
 pub const MAX_TAG_BYTES: usize = 256;
 
-/// A JSON object of tags that was checked and not yet read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RawTags<'a>(&'a str);
+/// A JSON object of tags that was checked and not yet read. It borrows, unless a mapping put it together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RawTags<'a>(Cow<'a, str>);
 
 impl<'a> RawTags<'a> {
     /// Checks without allocating. The error says what is wrong, to be read after the word `tags`.
     pub fn check(raw: &'a RawValue) -> Result<Self, String> {
         each_tag(raw.get(), |_, _| ())?;
-        Ok(RawTags(raw.get()))
+        Ok(RawTags(Cow::Borrowed(raw.get())))
     }
 
     /// The JSON text as it was received.
-    pub fn as_str(&self) -> &'a str {
-        self.0
+    pub fn as_str(&self) -> &str {
+        &self.0
     }
 
     /// Reads the tags.
     pub fn parse(&self) -> Tags {
         let mut tags = Tags::new();
-        let checked = each_tag(self.0, |name, text| {
+        let checked = each_tag(&self.0, |name, text| {
             tags.insert(name.into_owned(), text.into_owned());
         });
         debug_assert!(checked.is_ok(), "tags are checked before they are kept");
         tags
+    }
+}
+
+/// Tags that a mapping finds one by one. Nothing is allocated until there is one.
+#[derive(Default)]
+pub(super) struct TagsBuilder {
+    json: String,
+}
+
+impl TagsBuilder {
+    /// Adds a tag; null is none. `name` has to be valid. The error says what is wrong with the value, to be read after the
+    /// name of its field.
+    pub fn add(&mut self, name: &str, value: &RawValue) -> Result<(), String> {
+        let text = match Scalar::of_raw(value) {
+            Scalar::Null => return Ok(()),
+            Scalar::Text(text) => text,
+            Scalar::Bool(_) | Scalar::Integer(_) | Scalar::Float(_) => Cow::Borrowed(value.get()),
+            other => {
+                let is = other.described();
+                return Err(format!("{is}, must be text, a number or a boolean"));
+            }
+        };
+        if text.len() > MAX_TAG_BYTES {
+            return Err(format!("is longer than {MAX_TAG_BYTES} bytes"));
+        }
+        if text.chars().any(char::is_control) {
+            return Err("has a control character".to_owned());
+        }
+        self.json.push(if self.json.is_empty() { '{' } else { ',' });
+        self.json.push_str(&Value::from(name).to_string());
+        self.json.push(':');
+        self.json.push_str(value.get());
+        Ok(())
+    }
+
+    pub fn finish<'a>(mut self) -> Option<RawTags<'a>> {
+        if self.json.is_empty() {
+            return None;
+        }
+        self.json.push('}');
+        Some(RawTags(Cow::Owned(self.json)))
     }
 }
 
@@ -95,6 +137,19 @@ impl<'de, F: FnMut(Cow<'de, str>, Cow<'de, str>)> Visitor<'de> for TagsVisitor<'
             }
             (self.take)(name, text);
         }
+        Ok(())
+    }
+}
+
+/// Checks the name of a tag that a mapping adds. The error is to be read after the name.
+pub fn check_tag_name(name: &str) -> Result<(), String> {
+    if name.is_empty() {
+        Err("is a tag without a name".to_owned())
+    } else if name.len() > MAX_TAG_BYTES {
+        Err(format!("is longer than {MAX_TAG_BYTES} bytes"))
+    } else if name.chars().any(char::is_control) {
+        Err("has a control character".to_owned())
+    } else {
         Ok(())
     }
 }

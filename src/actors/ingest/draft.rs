@@ -120,7 +120,7 @@ impl<'i> DraftBatch<'i> {
         let sensor = SensorId::parse(&draft.sensor).map_err(|error| invalid("sensor_id", error))?;
         let metric = MetricName::parse(&draft.metric).map_err(|error| invalid("metric", error))?;
         registry
-            .resolve(&sensor, &metric, unit, draft.tags)
+            .resolve(&sensor, &metric, unit, draft.tags.as_ref())
             .map_err(|error| {
                 (
                     "sensor_id",
@@ -302,7 +302,7 @@ impl<'i: 'p, 'p> Filling<'i, 'p> {
                 &draft.sensor,
                 &draft.metric,
                 draft.unit.as_deref(),
-                draft.tags,
+                draft.tags.as_ref(),
             );
             match known {
                 Some(resolved) if self.batch.in_range(time).is_ok() => {

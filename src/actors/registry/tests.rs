@@ -27,7 +27,7 @@ fn lookup(
     sensor: &str,
     metric: &str,
     unit: Option<&str>,
-    tags: Option<RawTags<'_>>,
+    tags: Option<&RawTags<'_>>,
 ) -> Option<Resolved> {
     let reader = registry.reader();
     let guess = reader.guess([sensor].into_iter())[0];
@@ -85,11 +85,11 @@ fn news_about_tags_is_no_mere_lookup() {
     let raw = serde_json::value::RawValue::from_string(r#"{"site":"a"}"#.into()).unwrap();
     let tags = RawTags::check(&raw).unwrap();
     registry.resolve(&id("a"), &metric("t"), None, None).unwrap();
-    assert_eq!(lookup(&registry, "a", "t", None, Some(tags)), None);
+    assert_eq!(lookup(&registry, "a", "t", None, Some(&tags)), None);
     registry
-        .resolve(&id("a"), &metric("t"), None, Some(tags))
+        .resolve(&id("a"), &metric("t"), None, Some(&tags))
         .unwrap();
-    assert!(lookup(&registry, "a", "t", None, Some(tags)).is_some());
+    assert!(lookup(&registry, "a", "t", None, Some(&tags)).is_some());
     assert_eq!(
         registry.sensor_named("a").unwrap().tags,
         Tags::from([("site".into(), "a".into())])
