@@ -9,7 +9,7 @@ use std::borrow::Cow;
 
 use serde::Serialize;
 
-use super::Draft;
+use super::{Draft, Hints, JsonMapping, Refusal, Sink, decode_json};
 use crate::domain::{Quality, Reading, Timestamp};
 
 /// A reading as canonical JSON that can be decoded again: what a dead letter keeps.
@@ -27,6 +27,33 @@ pub fn encode_reading(sensor: &str, metric: &str, unit: Option<&str>, reading: &
     let mut json = Vec::with_capacity(128);
     encode_canonical(&draft, &mut json);
     json
+}
+
+/// Whether `payload` is what [`encode_canonical`] makes of the reading that it holds: a reading in our own words, whatever the
+/// form was in which it came.
+pub fn is_canonical(payload: &[u8]) -> bool {
+    struct Same<'p> {
+        payload: &'p [u8],
+        same: bool,
+    }
+
+    impl<'a> Sink<'a> for Same<'_> {
+        fn reading(&mut self, draft: Draft<'a>) {
+            let mut again = Vec::with_capacity(self.payload.len());
+            encode_canonical(&draft, &mut again);
+            self.same = again == self.payload;
+        }
+
+        fn refuse(&mut self, _: Refusal<'a>) {}
+    }
+
+    let mapping = JsonMapping {
+        max_items: 1,
+        ..JsonMapping::default()
+    };
+    let mut same = Same { payload, same: false };
+    decode_json(payload, Hints::default(), &mapping, &mut same);
+    same.same
 }
 
 /// Appends `draft` to `out` as one canonical JSON object, without a line end.

@@ -26,7 +26,7 @@ mod tree;
 use std::borrow::Cow;
 use std::fmt;
 
-pub use encode::{encode_canonical, encode_reading};
+pub use encode::{encode_canonical, encode_reading, is_canonical};
 pub use fields::MAX_FLAT_METRICS;
 pub use item::MAX_UNIT_BYTES;
 pub use json::{Hints, JsonMapping, decode_json};

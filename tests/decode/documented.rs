@@ -50,7 +50,7 @@ fn the_first_example_has_unit_quality_and_tags_and_borrows_all_of_it() {
         )
     ));
     assert_eq!(draft.quality, Quality::Good);
-    let tags = draft.tags.unwrap();
+    let tags = draft.tags.as_ref().unwrap();
     assert_eq!(tags.as_str(), r#"{"site":"a","floor":3}"#);
     let expected = [("floor", "3"), ("site", "a")].map(|(name, text)| (name.to_owned(), text.to_owned()));
     assert_eq!(tags.parse(), BTreeMap::from(expected));

@@ -60,7 +60,10 @@ fn what_is_not_json_is_refused_whole() {
     }
     assert_eq!(refused(""), "0: `payload` is empty");
     assert_eq!(refused(" \n"), "0: `payload` is empty");
-    assert_eq!(refused("21.5"), "0: `payload` is neither an object nor an array");
+    assert_eq!(
+        refused("on"),
+        "0: `payload` is neither an object nor an array, nor a number or a boolean"
+    );
     assert_eq!(
         refused(b"{\"sensor_id\":\"\xff\"}"),
         "0: `payload` is not UTF-8 from byte 14"

@@ -2,9 +2,12 @@
 //! forgotten.
 
 mod always;
+mod bare;
 mod documented;
 mod forms;
 mod hostile;
+mod mapped;
+mod topics;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -12,7 +15,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use sensorhive::decode::{
     Draft, Hints, JsonMapping, MAX_FLAT_METRICS, MAX_TAG_BYTES, MAX_TAGS, MAX_UNIT_BYTES, RawTags, Refusal,
-    Sink, decode_json, encode_canonical,
+    Sink, TopicPattern, decode_json, encode_canonical,
 };
 use sensorhive::domain::{MetricName, Quality, RejectReason, SensorId, Timestamp};
 use serde_json::{Value, json};
@@ -60,6 +63,17 @@ fn decoded(payload: impl AsRef<[u8]>) -> (Vec<String>, Vec<String>) {
     let mapping = strict();
     let mut found = Found::default();
     decode_json(payload.as_ref(), Hints::default(), &mapping, &mut found);
+    (found.shown(), found.sentences())
+}
+
+/// As [`decoded`], with a mapping and hints.
+fn decoded_as(
+    payload: impl AsRef<[u8]>,
+    hints: Hints<'_>,
+    mapping: &JsonMapping,
+) -> (Vec<String>, Vec<String>) {
+    let mut found = Found::default();
+    decode_json(payload.as_ref(), hints, mapping, &mut found);
     (found.shown(), found.sentences())
 }
 

@@ -1,8 +1,11 @@
 //! Commands: on sensors, sources, actors and dead letters; each leaves its audit row.
 
+use sensorhive::actors::batch::Delivery;
+use sensorhive::actors::ingest::{Payload, Place};
+use sensorhive::decode::{Hints, JsonMapping};
 use serde_json::{Value, json};
 
-use crate::support::{App, until};
+use crate::support::{App, intake, until};
 
 async fn mode_becomes(app: &App, sensor: &str, mode: &str) -> Value {
     until(async || {
@@ -302,5 +305,66 @@ async fn a_dead_letter_is_received_anew_once() {
         (&total["received"], &total["rejected"], &total["balances"]),
         (&json!(4), &json!(3), &json!(true))
     );
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn a_dead_letter_is_replayed_by_the_mapping_of_its_source() {
+    let app = App::spawn().await;
+    let list = "/api/admin/dead-letters?limit=10";
+    // As the source was before its mapping was corrected.
+    let wrong = intake("quiet", &app.pipeline, JsonMapping::default());
+    let send = async |bytes: &[u8], label: &str| {
+        let payload = Payload {
+            bytes,
+            arrival: wrong.now(),
+            place: Place { label, offset: None },
+            hints: Hints::default(),
+        };
+        let batch = wrong.decode(payload);
+        assert_eq!(batch.readings(), 0);
+        let delivery = wrong.deliver(batch, bytes.len(), Vec::new()).await.unwrap();
+        assert!(matches!(delivery, Delivery::Stored(_)));
+    };
+    send(br#"{"v":21.5}"#, "plant/s1/temperature").await;
+    send(br#"{"w":1}"#, "plant/s1/temperature").await;
+    let early = r#"{"sensor_id":"s2","metric":"m","value":1,"timestamp":86400}"#;
+    send(early.as_bytes(), "plant/s1/temperature").await;
+    let listed = app.admin_get(list).await.body["data"].clone();
+    let replay = |at: usize| {
+        let path = format!("/api/admin/dead-letters/{}/replay", listed[at]["id"]);
+        let app = &app;
+        async move { app.admin_post(&path, json!({})).await }
+    };
+    let stored = replay(2).await;
+    assert_eq!(
+        (stored.status, &stored.body["stored"]),
+        (200, &json!(1)),
+        "{}",
+        stored.body
+    );
+    let latest = app.get("/api/metrics/latest?sensor=s1").await.body;
+    assert_eq!(latest["s1"]["temperature"]["value"], 21.5, "{latest}");
+    assert_eq!(latest["s1"]["temperature"]["time"], listed[2]["time"]);
+
+    // Refused again, it is still the source's, and can be replayed again.
+    let answer = replay(1).await;
+    let refused = answer.problem(422, "nothing-stored");
+    assert_eq!(refused["errors"][0]["field"], "/v", "{refused}");
+    let newest = app.admin_get(list).await.body["data"][0].clone();
+    assert_eq!(
+        (&newest["source"], &newest["position"], &newest["payload"]),
+        (
+            &json!("quiet"),
+            &json!("plant/s1/temperature"),
+            &json!(r#"{"w":1}"#)
+        )
+    );
+
+    // What was a reading already is none of the mapping's business.
+    let answer = replay(0).await;
+    let refused = answer.problem(422, "nothing-stored");
+    assert_eq!(refused["errors"][0]["kind"], "time_out_of_range", "{refused}");
+    assert_eq!(app.get("/api/ledger").await.body["total"]["balances"], true);
     app.stop().await;
 }

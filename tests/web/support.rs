@@ -16,10 +16,10 @@ use sensorhive::actors::shard::env::ShardSettings;
 use sensorhive::actors::storage::maintenance::Retention;
 use sensorhive::actors::supervision::Policy;
 use sensorhive::clock::{Clock, SystemClock};
-use sensorhive::decode::JsonMapping;
 use sensorhive::decode::range::TimeRange;
+use sensorhive::decode::{JsonMapping, TopicPattern};
 use sensorhive::domain::{SourceName, Timestamp};
-use sensorhive::settings::{HttpSettings, Layers};
+use sensorhive::settings::{HttpSettings, Layers, PayloadSettings};
 use sensorhive::startup::catalog::SettingsCatalog;
 use sensorhive::startup::pipeline::{Pipeline, PipelineSettings};
 use sensorhive::storage::{InstanceId, SqliteSettings, SqliteStore, Store};
@@ -79,8 +79,8 @@ impl App {
         )
         .await
         .unwrap();
-        let http = intake("http", &pipeline);
-        let quiet = intake("quiet", &pipeline);
+        let http = intake("http", &pipeline, JsonMapping::default());
+        let quiet = intake("quiet", &pipeline, mapping());
         let arbiter = pipeline.arbiter();
         let feed = quiet.clone();
         let (source, handle) = pipeline.supervise(&arbiter, "ingest/quiet", "PolledSource", move || {
@@ -235,7 +235,17 @@ impl Answer {
     }
 }
 
-fn intake(name: &str, pipeline: &Pipeline) -> Intake {
+/// That of the source `quiet`: the value is in `v`, and the topic names sensor and metric.
+fn mapping() -> JsonMapping {
+    PayloadSettings {
+        mapping: Some(&toml::from_str("value = '/v'").unwrap()),
+        topics: &[TopicPattern::parse("plant/+sensor_id/+metric").unwrap()],
+        ..PayloadSettings::default()
+    }
+    .json(10_000)
+}
+
+pub fn intake(name: &str, pipeline: &Pipeline, mapping: JsonMapping) -> Intake {
     let settings = IntakeSettings {
         share: Share {
             readings: 20_000,
@@ -243,7 +253,7 @@ fn intake(name: &str, pipeline: &Pipeline) -> Intake {
         },
         time_range: TimeRange::default(),
         batch_readings: 10_000,
-        mapping: JsonMapping::default(),
+        mapping,
     };
     Intake::new(SourceName::parse(name).unwrap(), pipeline.rails.clone(), settings)
 }

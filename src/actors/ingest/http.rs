@@ -7,10 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::arrivals::{Arrival, ArrivalKey, Arrivals};
-use super::{Intake, ItemRefusal, Payload};
+use super::{Intake, ItemRefusal, Payload, Place};
 use crate::actors::batch::{Delivery, Receipt};
 use crate::actors::permits::{PermitError, Share};
-use crate::domain::{RejectReason, Timestamp};
+use crate::decode::is_canonical;
+use crate::domain::{DeadLetter, RejectReason, Timestamp};
 use crate::storage::{Store, StoreError};
 
 pub struct HttpIngest {
@@ -65,8 +66,44 @@ impl HttpIngest {
             None => None,
         };
         let arrival = remembered.as_ref().map_or(now, |arrival| arrival.time);
-        let batch = self.intake.decode(Payload::plain(payload, arrival));
-        let limit = self.intake.settings().batch_readings;
+        let payload = Payload::plain(payload, arrival);
+        self.take(&self.intake, payload, remembered).await
+    }
+
+    /// Stores what a dead letter holds, with the room of HTTP but as its source would take it now: by that source's mapping, and
+    /// with what its position, a topic, tells. A reading in our own words needs neither. `source` is `None` if it is gone.
+    pub async fn replay(
+        &self,
+        letter: &DeadLetter,
+        time: Timestamp,
+        source: Option<&Intake>,
+    ) -> Result<Ingested, IngestError> {
+        let source = source.unwrap_or(&self.intake);
+        let mut mapping = source.settings().mapping.clone();
+        if mapping.pointers.is_some() && is_canonical(&letter.payload) {
+            mapping.pointers = None;
+        }
+        let intake = self.intake.on_behalf_of(source, mapping);
+        let payload = Payload {
+            bytes: &letter.payload,
+            arrival: time,
+            place: Place {
+                label: &letter.position,
+                offset: None,
+            },
+            hints: intake.settings().mapping.hints(&letter.position),
+        };
+        self.take(&intake, payload, None).await
+    }
+
+    async fn take(
+        &self,
+        intake: &Intake,
+        payload: Payload<'_>,
+        remembered: Option<Arrival>,
+    ) -> Result<Ingested, IngestError> {
+        let batch = intake.decode(payload);
+        let limit = intake.settings().batch_readings;
         if batch.received() > u64::from(limit) {
             return Err(IngestError::TooManyReadings {
                 readings: batch.received(),
@@ -85,13 +122,12 @@ impl HttpIngest {
         }
         let items = batch.items.clone();
         let positions = remembered.iter().map(Arrival::position).collect();
-        let delivery =
-            self.intake
-                .try_deliver(batch, payload.len(), positions)
-                .map_err(|error| match error {
-                    PermitError::TooLarge(share) => IngestError::TooLarge(share),
-                    PermitError::Busy => IngestError::Busy,
-                })?;
+        let delivery = intake
+            .try_deliver(batch, payload.bytes.len(), positions)
+            .map_err(|error| match error {
+                PermitError::TooLarge(share) => IngestError::TooLarge(share),
+                PermitError::Busy => IngestError::Busy,
+            })?;
         let delivery = tokio::spawn(async move {
             let delivery = delivery.await;
             // Not before, though the sender may have gone away long since: if he comes again, he gets the same time.

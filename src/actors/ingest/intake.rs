@@ -44,6 +44,19 @@ impl Intake {
         }
     }
 
+    /// A way in for what another source has received, by its settings but for the mapping, in the room of this one.
+    pub fn on_behalf_of(&self, other: &Intake, mapping: JsonMapping) -> Intake {
+        let settings = IntakeSettings {
+            mapping,
+            ..(*other.settings).clone()
+        };
+        Intake {
+            source: other.source.clone(),
+            settings: Arc::new(settings),
+            ..self.clone()
+        }
+    }
+
     pub fn source(&self) -> &SourceName {
         &self.source
     }

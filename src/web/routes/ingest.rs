@@ -44,15 +44,19 @@ pub async fn ingest(
 ) -> Result<HttpResponse, Problem> {
     Params::read(&request, &[])?.finish()?;
     let key = idempotency_key(&request)?;
-    take_in(&state, &body.bytes, key).await.map(answer)
+    let taking = state.ingest.ingest(&body.bytes, key);
+    taken(&state, taking).await.map(answer)
 }
 
-/// Stores what a payload holds, or says why nothing of it was.
-pub async fn take_in(state: &AppState, payload: &[u8], key: Option<&str>) -> Result<Ingested, Problem> {
+/// What a payload came to, or why nothing of it was stored. Nothing is taken in any more once the drain has begun.
+pub async fn taken(
+    state: &AppState,
+    taking: impl Future<Output = Result<Ingested, IngestError>>,
+) -> Result<Ingested, Problem> {
     if state.draining() {
         return Err(Problem::new(Kind::Unavailable, "the service is about to stop").retry_after(5));
     }
-    let ingested = state.ingest.ingest(payload, key).await.map_err(refusal)?;
+    let ingested = taking.await.map_err(refusal)?;
     if ingested.received > 0 && ingested.stored == 0 && ingested.duplicates == 0 {
         return Err(nothing_stored(&ingested));
     }

@@ -5,7 +5,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use data_encoding::BASE64;
 use serde::Serialize;
 
-use super::super::ingest::take_in;
+use super::super::ingest::taken;
 use super::{ADMIN, audit};
 use crate::actors::ingest::Ingested;
 use crate::storage::history::StoredDeadLetter;
@@ -90,7 +90,7 @@ pub async fn one(state: Data<AppState>, id: Path<String>) -> Result<Json<DeadLet
     Ok(Json(body))
 }
 
-/// Takes a dead letter in anew, as if it had been posted now.
+/// Takes a dead letter in anew, as its source would now: by the mapping that is in force. What has no time gets the letter's.
 #[utoipa::path(post, path = "/api/admin/dead-letters/{id}/replay", tag = "Admin",
     params(("id" = i64, Path)),
     responses(
@@ -108,7 +108,12 @@ pub async fn replay(
         return Err(Problem::new(Kind::Conflict, format!("it was replayed at {at}")));
     }
     audit(&state, &caller, "dead_letter.replay", &letter.id.to_string(), "").await;
-    let taken = take_in(&state, &letter.letter.payload, None).await;
+    let source = state
+        .sources
+        .get(&letter.letter.source)
+        .map(|entry| &entry.intake);
+    let taking = state.ingest.replay(&letter.letter, letter.time, source);
+    let taken = taken(&state, taking).await;
     let refused_again = |problem: &Problem| matches!(problem.kind(), Kind::NothingStored | Kind::NotJson);
     if taken.is_ok() || taken.as_ref().is_err_and(refused_again) {
         state.store.mark_replayed(letter.id, state.now()).await?;
