@@ -165,11 +165,13 @@ mod tests {
     /// As a source would have it, read the way that all settings are.
     fn read(text: &str) -> Result<MappingSettings, (String, String)> {
         let node = tree::preset(text, Origin::Default).unwrap();
-        let node = node.child("mapping").unwrap();
-        MappingSettings::deserialize(node).map_err(|error| {
-            let key = error.at.map(|(key, _)| key).unwrap_or_default();
-            (key, error.message)
-        })
+        let sources = BTreeMap::<String, MappingSettings>::deserialize(&node);
+        sources
+            .map(|mut sources| sources.remove("mapping").unwrap())
+            .map_err(|error| {
+                let key = error.at.map(|(key, _)| key).unwrap_or_default();
+                (key, error.message)
+            })
     }
 
     const WHOLE: &str = r#"

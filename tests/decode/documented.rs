@@ -1,45 +1,64 @@
 //! The examples of docs/payloads.md, as they are written there.
 
+use sensorhive::settings::{MappingSettings, PayloadSettings};
+
 use super::*;
 
-/// The text between ```` ```kind ```` fences, in order.
-fn blocks(kind: &str) -> Vec<&'static str> {
-    let fence = format!("```{kind}\n");
+/// The text between ```` ```kind ```` fences, in order, with what kind it is.
+fn blocks() -> Vec<(&'static str, &'static str)> {
     let page: &'static str = include_str!("../../docs/payloads.md");
     let mut blocks = Vec::new();
     let mut rest = page;
-    while let Some(from) = rest.find(&fence) {
-        rest = &rest[from + fence.len()..];
-        let (block, after) = rest.split_once("```").expect("a fence is closed");
-        blocks.push(block.trim());
+    while let Some((_, from)) = rest.split_once("```") {
+        let (block, after) = from.split_once("```").expect("a fence is closed");
+        blocks.push(block.split_once('\n').expect("a fence has a line of its own"));
         rest = after;
     }
     blocks
 }
 
+/// What a source would have of it.
+#[derive(Default, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Source {
+    default_sensor: Option<SensorId>,
+    mapping: Option<MappingSettings>,
+}
+
 #[test]
 fn every_example_gives_what_is_written_under_it() {
-    let (payloads, expected) = (blocks("json"), blocks("text"));
-    assert!(payloads.len() >= 5 && payloads.len() == expected.len());
-    let mapping = JsonMapping::default();
-    for (payload, expected) in payloads.into_iter().zip(expected) {
-        let mut found = Found::default();
-        decode_json(payload.as_bytes(), Hints::default(), &mapping, &mut found);
-        assert_eq!(found.sentences(), Vec::<String>::new(), "{payload}");
-        assert_eq!(found.shown(), expected.lines().collect::<Vec<_>>(), "{payload}");
+    let (mut source, mut topic, mut payload, mut examples) = (Source::default(), None, None, 0);
+    for (kind, text) in blocks() {
+        match kind {
+            "toml" => source = toml::from_str(text).unwrap(),
+            "topic" => topic = Some(text.trim_end().split_once(" <- ").unwrap()),
+            "json" => payload = Some(text),
+            "text" => {
+                let pattern = topic.map(|(pattern, _)| TopicPattern::parse(pattern).unwrap());
+                let settings = PayloadSettings {
+                    default_sensor: source.default_sensor.as_ref(),
+                    mapping: source.mapping.as_ref(),
+                    topics: pattern.as_slice(),
+                    ..PayloadSettings::default()
+                };
+                let mapping = settings.json(10_000);
+                let hints = mapping.hints(topic.map_or("", |(_, topic)| topic));
+                let (readings, refusals) = decoded_as(payload.take().unwrap(), hints, &mapping);
+                assert_eq!(refusals, Vec::<String>::new(), "{text}");
+                assert_eq!(readings, text.lines().collect::<Vec<_>>());
+                (source, topic, examples) = (Source::default(), None, examples + 1);
+            }
+            other => panic!("what is {other}?"),
+        }
     }
+    assert!(examples >= 10 && payload.is_none());
 }
 
 #[test]
 fn the_first_example_has_unit_quality_and_tags_and_borrows_all_of_it() {
     let mapping = strict();
     let mut found = Found::default();
-    decode_json(
-        blocks("json")[0].as_bytes(),
-        Hints::default(),
-        &mapping,
-        &mut found,
-    );
+    decode_json(blocks()[0].1.as_bytes(), Hints::default(), &mapping, &mut found);
     let draft = &found.drafts[0];
     assert!(matches!(
         (&draft.sensor, &draft.metric, &draft.unit),

@@ -136,7 +136,7 @@ async fn hostile_payloads_are_refused_by_item_field_and_reason() {
         ("2099", at("\"2099-01-01T00:00:00Z\""), 422, "timestamp"),
         ("no time", at("\"soon\""), 422, "timestamp"),
         ("text", b"hello".to_vec(), 400, "payload"),
-        ("number", b"7".to_vec(), 400, "payload"),
+        ("number", b"7".to_vec(), 422, "sensor_id"),
     ];
     for (what, payload, status, field) in cases {
         let answer = app.post("/api/ingest", payload).await;

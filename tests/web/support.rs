@@ -38,7 +38,7 @@ pub struct App {
     pub admin: String,
     pub operator: String,
     pub viewer: String,
-    pipeline: Pipeline,
+    pub pipeline: Pipeline,
     server: ServerHandle,
     directory: tempfile::TempDir,
 }
