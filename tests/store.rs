@@ -14,6 +14,8 @@ mod positions;
 mod postgres_server;
 #[path = "store/restore.rs"]
 mod restore;
+#[path = "store/rights.rs"]
+mod rights;
 #[path = "store/rollups.rs"]
 mod rollups;
 #[path = "store/sqlite.rs"]
