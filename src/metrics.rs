@@ -16,6 +16,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::actors::ingest::mqtt::MqttMetrics;
 use crate::archive::ArchiveStatus;
 use crate::domain::{LedgerDelta, SourceName};
 use crate::storage::StoreError;
@@ -74,6 +75,7 @@ pub struct Metrics {
     replayed: Counter,
     requests: Family<Request, Counter>,
     pub archive: Arc<ArchiveStatus>,
+    pub mqtt: MqttMetrics,
 }
 
 impl Default for Metrics {
@@ -93,6 +95,8 @@ impl Default for Metrics {
         }
         let archive = Arc::new(ArchiveStatus::default());
         archive.register(&mut registry);
+        let mqtt = MqttMetrics::default();
+        mqtt.register(&mut registry);
         let latencies = || Histogram::new(exponential_buckets(0.001, 2.0, 16));
         Self {
             readings: register!(
@@ -174,6 +178,7 @@ impl Default for Metrics {
                 Family::default()
             ),
             archive,
+            mqtt,
             registry,
         }
     }

@@ -192,8 +192,8 @@ fn every_mistake_is_reported_at_once_with_its_key_and_place() {
         "series[0].windows[1] must be a duration of at least 1ms",
         "series[1] needs the key `match`",
         "series[1].windows has the size 1m twice",
-        "sources.a.kind must be one of `host`, `simulated`, but is \"telepathy\"",
-        "sources.b needs the key `kind`, one of `host`, `simulated`",
+        "sources.a.kind must be one of `host`, `mqtt`, `simulated`, but is \"telepathy\"",
+        "sources.b needs the key `kind`, one of `host`, `mqtt`, `simulated`",
         "sources.c.colour is not known; allowed here: `enabled`, `sensors`",
         "sources.c.rate must be a finite number, but is floating point `NaN`",
         "sources.c.sensors must be a whole number from 1 to 10000000, but is integer `-1`",
@@ -293,6 +293,80 @@ fn settings_that_do_not_fit_together_are_refused() {
         "supervision.backoff_base must not be longer than `supervision.backoff_max`",
     ];
     assert_eq!(found, expected);
+}
+
+#[test]
+fn a_broker_needs_an_address_topics_and_what_belongs_together() {
+    let with = |lines: &str| {
+        let text = format!("[sources.plant]\nkind = 'mqtt'\n{lines}");
+        match load(&text) {
+            Ok(_) => Vec::new(),
+            refused => problems(refused),
+        }
+    };
+    let good = "brokers = ['mqtt://b']\ntopics = ['a/+sensor_id/#']\n";
+    assert!(with(good).is_empty());
+    for (more, expected) in [
+        ("version = '5'\nsession_expiry = '1h'", ""),
+        (
+            "session_expiry = '1h'",
+            "sources.plant.session_expiry is only for `version = \"5\"`",
+        ),
+        (
+            "password_file = 'x'",
+            "sources.plant.password_file needs a `username`",
+        ),
+        (
+            "tls = { cert_file = 'x' }",
+            "sources.plant.tls.cert_file and `tls.key_file` need each other",
+        ),
+        (
+            "client_id = ''",
+            "sources.plant.client_id must have 1 to 256 bytes",
+        ),
+        (
+            "keep_alive = '100ms'",
+            "sources.plant.keep_alive must be a duration from 1s to 18h",
+        ),
+        (
+            "max_packet = '1GiB'",
+            "sources.plant.max_packet must not be more than `limits.bytes_in_flight`",
+        ),
+        (
+            "status = { topics = ['a/status'] }",
+            "sources.plant.status.topics needs topics with `+sensor_id`",
+        ),
+        ("qos = 3", "sources.plant.qos must be a whole number from 0 to 2"),
+        (
+            "version = '4'",
+            "sources.plant.version must be one of `3.1.1`, `5`",
+        ),
+        ("colour = 1", "sources.plant.colour is not known"),
+    ] {
+        let found = with(&format!("{good}{more}"));
+        match expected {
+            "" => assert!(found.is_empty(), "{more}: {found:?}"),
+            _ => {
+                assert_eq!(found.len(), 1, "{more}: {found:?}");
+                assert!(found[0].starts_with(expected), "{more}: {found:?}");
+            }
+        }
+    }
+    let found = with("");
+    assert!(
+        found[0].starts_with("sources.plant.brokers needs at least one"),
+        "{found:?}"
+    );
+    assert!(
+        found[1].starts_with("sources.plant.topics needs at least one"),
+        "{found:?}"
+    );
+    let found = with("brokers = ['mqtt://me:hunter2@b']\ntopics = ['a/#/b']");
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(
+        found.iter().all(|problem| !problem.contains("hunter2")),
+        "{found:?}"
+    );
 }
 
 #[test]
@@ -536,6 +610,20 @@ fn the_commented_defaults_are_true() {
         settings.sources["bench"],
         defaults_of("[sources.x]\nkind = 'simulated'")
     );
+    let SourceSettings::Mqtt(shown) = &settings.sources["plant"] else {
+        panic!("{:?}", settings.sources["plant"]);
+    };
+    let SourceSettings::Mqtt(plain) = defaults_of(
+        "[sources.x]\nkind = 'mqtt'\nbrokers = ['mqtt://127.0.0.1:1883']\ntopics = ['plant/+sensor_id/+metric']
+         [sources.x.status]\ntopics = ['plant/+sensor_id/status']",
+    ) else {
+        panic!("it is of the kind mqtt");
+    };
+    let mut shown = shown.clone();
+    // What is shown of these is an example.
+    (shown.client_id, shown.username, shown.password_file) = (None, None, None);
+    shown.tls = plain.tls.clone();
+    assert_eq!(shown, plain);
     let archive = load("[storage.archive]\nurl = 's3://cold'")
         .unwrap()
         .storage

@@ -2,7 +2,7 @@
 
 use super::problem::{Origin, Problem};
 use super::tree::Node;
-use super::{ArchiveUrl, Settings, SourceSettings};
+use super::{ArchiveUrl, MqttSettings, MqttVersion, Settings, SourceSettings};
 
 /// Adds a problem for each pair of settings that do not fit. A key that is wrong by itself is not judged again.
 pub(super) fn check(settings: &Settings, tree: &Node, problems: &mut Vec<Problem>) {
@@ -82,6 +82,9 @@ pub(super) fn check(settings: &Settings, tree: &Node, problems: &mut Vec<Problem
                 "must not be more than a million for each sensor",
             );
         }
+        if let SourceSettings::Mqtt(mqtt) = source {
+            check_mqtt(mqtt, &key, limits.bytes_in_flight, &mut must);
+        }
         if let SourceSettings::Host(_) = source {
             let first = settings
                 .sources
@@ -97,7 +100,13 @@ pub(super) fn check(settings: &Settings, tree: &Node, problems: &mut Vec<Problem
         }
     }
     for (key, other, message) in found {
-        let known = |problem: &Problem| problem.key == key || problem.key == other;
+        // Or an item of it.
+        let is_it = |problem: &str| {
+            problem
+                .strip_prefix(&*key)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('['))
+        };
+        let known = |problem: &Problem| is_it(&problem.key) || problem.key == other;
         if !problems.iter().any(known) {
             let written = |key: &str| tree.find(key).map(|node| node.written().clone());
             // Blame what the user wrote, which may be the other one.
@@ -108,5 +117,70 @@ pub(super) fn check(settings: &Settings, tree: &Node, problems: &mut Vec<Problem
                 message,
             });
         }
+    }
+}
+
+fn check_mqtt(
+    mqtt: &MqttSettings,
+    key: &str,
+    bytes_in_flight: u64,
+    must: &mut impl FnMut(bool, &str, &str, &str),
+) {
+    let of = |name: &str| format!("{key}.{name}");
+    must(
+        !mqtt.brokers.is_empty(),
+        &of("brokers"),
+        key,
+        "needs at least one broker, such as \"mqtt://127.0.0.1:1883\"",
+    );
+    must(
+        !mqtt.topics.is_empty() || mqtt.status.is_some(),
+        &of("topics"),
+        key,
+        "needs at least one topic, such as \"plant/+sensor_id/+metric\"",
+    );
+    must(
+        mqtt.max_packet <= bytes_in_flight,
+        &of("max_packet"),
+        "limits.bytes_in_flight",
+        "must not be more than `limits.bytes_in_flight`",
+    );
+    must(
+        mqtt.client_id
+            .as_ref()
+            .is_none_or(|id| (1..=256).contains(&id.len())),
+        &of("client_id"),
+        "",
+        "must have 1 to 256 bytes",
+    );
+    must(
+        mqtt.password_file.is_none() || mqtt.username.is_some(),
+        &of("password_file"),
+        &of("username"),
+        "needs a `username`",
+    );
+    must(
+        mqtt.tls.cert_file.is_some() == mqtt.tls.key_file.is_some(),
+        &of("tls.cert_file"),
+        &of("tls.key_file"),
+        "and `tls.key_file` need each other",
+    );
+    must(
+        mqtt.session_expiry.is_none() || mqtt.version == MqttVersion::V5,
+        &of("session_expiry"),
+        &of("version"),
+        "is only for `version = \"5\"`: with 3.1.1 the broker decides how long it keeps a session",
+    );
+    if let Some(status) = &mqtt.status {
+        let named = status
+            .topics
+            .iter()
+            .all(|topic| topic.as_str().contains("+sensor_id"));
+        must(
+            !status.topics.is_empty() && (named || mqtt.default_sensor.is_some()),
+            &of("status.topics"),
+            &of("default_sensor"),
+            "needs topics with `+sensor_id`, or the source a `default_sensor`",
+        );
     }
 }

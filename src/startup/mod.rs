@@ -5,6 +5,7 @@
 //! nothing behind but the database; the address is bound before that is opened. One service at a time runs on a database.
 
 pub mod catalog;
+mod mqtt;
 pub mod pipeline;
 mod plan;
 mod sources;

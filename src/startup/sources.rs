@@ -7,7 +7,8 @@ use actix::Handler;
 use actix::dev::ToEnvelope;
 
 use super::pipeline::Pipeline;
-use super::{Sources, StartError, plan};
+use super::{Sources, StartError, mqtt, plan};
+use crate::actors::ingest::mqtt::MqttSource;
 use crate::actors::ingest::{
     Feed, HostFeed, Intake, IntakeSettings, OwnFeed, PolledSource, SimulatedFeed, SourceCommand,
 };
@@ -46,6 +47,16 @@ pub(super) fn start(
                 };
                 let reader = MachineReader::new(data.unwrap_or(Path::new(".")))?;
                 starter.start_feed(name, "host", host.interval, HostFeed::new(reader));
+            }
+            SourceSettings::Mqtt(settings) => {
+                let (store, figures) = (
+                    starter.pipeline.store.clone(),
+                    starter.pipeline.metrics.mqtt.of(name),
+                );
+                let options = mqtt::options(settings);
+                starter.start(name, "mqtt", mqtt::intake(settings, intakes), move |intake| {
+                    MqttSource::new(options, intake, store, figures)
+                });
             }
             SourceSettings::Simulated(simulated) => {
                 let begin = starter.pipeline.rails.clock().now();

@@ -63,6 +63,35 @@ impl Api {
         assert_eq!(answer.status, 202, "{command}: {}", answer.body);
     }
 
+    /// What Prometheus is told.
+    pub async fn metrics(&self) -> String {
+        let request = self.client.get(format!("{}/metrics", self.base));
+        let answer = request.bearer_auth(&self.token).send().await.unwrap();
+        answer.text().await.unwrap()
+    }
+
+    /// Tells a source something, as an admin.
+    pub async fn tell_source(&self, source: &str, command: &str) {
+        let path = format!("{}/api/admin/sources/{source}/{command}", self.base);
+        let request = self.client.post(path).bearer_auth(&self.token);
+        let sent = request.json(&json!({ "why": "a test" })).send().await.unwrap();
+        let answer = Answer::read(sent).await.unwrap();
+        assert_eq!(answer.status, 202, "{command}: {}", answer.body);
+    }
+
+    /// What a source says of itself.
+    pub async fn source(&self, source: &str) -> Value {
+        let all = self.get("/api/sources").await;
+        let found = all["data"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|one| one["name"] == source);
+        found
+            .unwrap_or_else(|| panic!("no source {source}: {all}"))
+            .clone()
+    }
+
     /// Everything of a list, over all its pages.
     pub async fn all(&self, path: &str) -> Vec<Value> {
         let mut found = Vec::new();

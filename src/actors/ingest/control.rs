@@ -2,6 +2,8 @@
 
 use actix::prelude::*;
 
+use super::mqtt::MqttDetail;
+
 /// What a source is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -31,7 +33,9 @@ pub struct SourceStatus {
 /// What sources of one kind have to tell beside.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum SourceDetail {}
+pub enum SourceDetail {
+    Mqtt(MqttDetail),
+}
 
 /// What a source can be told; answered with what it is doing then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]

@@ -12,8 +12,8 @@ use crate::actors::dispatcher::Incoming;
 use crate::actors::registry::{self, Resolved};
 use crate::decode::{Draft, Hints, Refusal, Sink, decode_json, range};
 use crate::domain::{
-    DeadLetter, LedgerDelta, MetricName, Reading, RejectReason, SensorId, SensorKey, SeriesId, TimeError,
-    Timestamp,
+    DeadLetter, LedgerDelta, MetricName, Quality, Reading, RejectReason, SensorId, SensorKey, SeriesId,
+    TimeError, Timestamp,
 };
 use crate::storage::SliceOutcome;
 
@@ -275,15 +275,56 @@ impl<'i: 'p, 'p> Filling<'i, 'p> {
         self.batch.received + self.waiting.len() as u64
     }
 
-    pub fn add(&mut self, payload: Payload<'p>) {
+    /// Whether the time of arrival stood in for one that was not given.
+    pub fn add(&mut self, payload: Payload<'p>) -> bool {
         let mapping = &self.batch.intake.settings().mapping;
         let Payload { arrival, place, .. } = payload;
         let mut opened = Opened {
             filling: self,
             arrival,
             place,
+            timeless: false,
         };
         decode_json(payload.bytes, payload.hints, mapping, &mut opened);
+        opened.timeless
+    }
+
+    /// Takes a payload for one value, which it means without being that. The sensor is that of the hints, or the default.
+    pub fn add_value(&mut self, payload: Payload<'p>, metric: &'p str, value: f64) {
+        let mapping = &self.batch.intake.settings().mapping;
+        let default = mapping.default_sensor.as_ref().map(SensorId::as_str);
+        let draft = Draft {
+            // Without one it is refused, as an id that is empty.
+            sensor: payload.hints.sensor.or(default).unwrap_or_default().into(),
+            metric: metric.into(),
+            value,
+            time: None,
+            unit: None,
+            quality: Quality::Good,
+            tags: None,
+            item: 0,
+        };
+        let mut opened = Opened {
+            filling: self,
+            arrival: payload.arrival,
+            place: payload.place,
+            timeless: false,
+        };
+        opened.reading(draft);
+    }
+
+    /// Takes a payload for a dead letter, without looking at what is in it. The reason is to be read after `payload`.
+    pub fn refuse(&mut self, payload: Payload<'p>, kind: RejectReason, reason: String) {
+        let refusal = Refusal {
+            item: 0,
+            field: "payload".into(),
+            reason,
+            kind,
+            sensor: payload.hints.sensor.map(Into::into),
+            payload: payload.bytes.into(),
+        };
+        self.resolve();
+        self.batch.refuse(refusal, payload.place);
     }
 
     pub fn finish(mut self) -> DraftBatch<'i> {
@@ -324,6 +365,7 @@ struct Opened<'f, 'i, 'p> {
     filling: &'f mut Filling<'i, 'p>,
     arrival: Timestamp,
     place: Place<'p>,
+    timeless: bool,
 }
 
 impl<'i: 'p, 'p> Sink<'p> for Opened<'_, 'i, 'p> {
@@ -331,6 +373,7 @@ impl<'i: 'p, 'p> Sink<'p> for Opened<'_, 'i, 'p> {
         if self.filling.waiting.len() == registry::AT_ONCE {
             self.filling.resolve();
         }
+        self.timeless |= draft.time.is_none();
         self.filling.waiting.push(Waiting {
             time: draft.time.unwrap_or(self.arrival),
             draft,

@@ -12,6 +12,7 @@ mod draft;
 mod host;
 mod http;
 mod intake;
+pub mod mqtt;
 mod own;
 mod polled;
 mod simulated;
