@@ -22,6 +22,8 @@ mod publisher;
 mod retained;
 #[path = "mqtt/secrets.rs"]
 mod secrets;
+#[path = "mqtt/simulated.rs"]
+mod simulated;
 #[path = "mqtt/stored.rs"]
 mod stored;
 #[path = "mqtt/support.rs"]

@@ -8,6 +8,7 @@ use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use secrecy::SecretString;
 
 use crate::domain::{Day, DayError};
+use crate::settings::BrokerUrl;
 use crate::settings::LogFormat;
 use crate::simulate::{Fault, SimulatorSettings};
 
@@ -38,6 +39,8 @@ Examples:
   sensorhive simulate --count 10                Ten readings as JSON lines
   sensorhive simulate --sensors 1000 --rate 5000 --duration 1m --url http://localhost:8080
                                                 Feed a running instance for a minute
+  sensorhive simulate --mqtt mqtt://localhost:1883 --topic 'plant/{sensor_id}/temperature'
+                                                Publish to a broker, without end
   sensorhive simulate --fault drift --fault stuck --seed 7
                                                 These faults beside the spikes, the same each time";
 
@@ -161,6 +164,18 @@ pub struct SimulateArgs {
     /// Send the readings to the instance at this address instead of printing them
     #[arg(long, value_parser = url)]
     pub url: Option<String>,
+    /// Publish the readings to this broker instead, one a message, with QoS 1
+    #[arg(long, value_name = "mqtt://HOST:PORT", value_parser = broker, conflicts_with = "url")]
+    pub mqtt: Option<BrokerUrl>,
+    /// The topic of each message; {sensor_id} stands for its sensor
+    #[arg(long, default_value = "sensorhive/{sensor_id}", requires = "mqtt")]
+    pub topic: String,
+    /// Who we are, to the broker
+    #[arg(long, value_name = "NAME", requires = "mqtt")]
+    pub username: Option<String>,
+    /// A file that holds the password for the broker
+    #[arg(long, value_name = "FILE", requires = "username")]
+    pub password_file: Option<PathBuf>,
     /// The token to send them with, where the instance asks for one
     #[arg(long, env = "SENSORHIVE_TOKEN", hide_env_values = true, requires = "url")]
     pub token: Option<SecretString>,
@@ -242,6 +257,14 @@ fn url(text: &str) -> Result<String, &'static str> {
         Ok(url) if url.scheme() == "http" && url.has_host() => Ok(text.trim_end_matches('/').to_owned()),
         Ok(url) if url.scheme() == "https" => Err("https is not available in this version"),
         _ => Err("must be an address such as http://localhost:8080"),
+    }
+}
+
+fn broker(text: &str) -> Result<BrokerUrl, &'static str> {
+    match BrokerUrl::parse(text) {
+        Some(broker) if broker.tls => Err("mqtts is not available here"),
+        Some(broker) => Ok(broker),
+        None => Err("must be an address such as mqtt://localhost:1883"),
     }
 }
 

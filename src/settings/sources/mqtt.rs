@@ -133,7 +133,7 @@ impl Default for MqttSettings {
 }
 
 impl BrokerUrl {
-    fn parse(text: &str) -> Option<Self> {
+    pub fn parse(text: &str) -> Option<Self> {
         let url = reqwest::Url::parse(text).ok()?;
         let (tls, port) = match url.scheme() {
             "mqtt" => (false, 1883),
