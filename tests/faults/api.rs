@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use reqwest::{Method, RequestBuilder};
 use sensorhive::domain::Timestamp;
 use serde_json::{Value, json};
 
@@ -34,9 +35,14 @@ impl Api {
         }
     }
 
+    /// A request of the admin, to be sent.
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let request = self.client.request(method, format!("{}{path}", self.base));
+        request.bearer_auth(&self.token)
+    }
+
     pub async fn try_get(&self, path: &str) -> reqwest::Result<Answer> {
-        let request = self.client.get(format!("{}{path}", self.base));
-        Answer::read(request.bearer_auth(&self.token).send().await?).await
+        Answer::read(self.request(Method::GET, path).send().await?).await
     }
 
     pub async fn get(&self, path: &str) -> Value {
@@ -56,40 +62,11 @@ impl Api {
     }
 
     pub async fn command(&self, sensor: &str, command: &str, why: &str) {
-        let path = format!("{}/api/admin/sensors/{sensor}/{command}", self.base);
-        let request = self.client.post(path).bearer_auth(&self.token);
+        let path = format!("/api/admin/sensors/{sensor}/{command}");
+        let request = self.request(Method::POST, &path);
         let sent = request.json(&json!({ "why": why })).send().await.unwrap();
         let answer = Answer::read(sent).await.unwrap();
         assert_eq!(answer.status, 202, "{command}: {}", answer.body);
-    }
-
-    /// What Prometheus is told.
-    pub async fn metrics(&self) -> String {
-        let request = self.client.get(format!("{}/metrics", self.base));
-        let answer = request.bearer_auth(&self.token).send().await.unwrap();
-        answer.text().await.unwrap()
-    }
-
-    /// Tells a source something, as an admin.
-    pub async fn tell_source(&self, source: &str, command: &str) {
-        let path = format!("{}/api/admin/sources/{source}/{command}", self.base);
-        let request = self.client.post(path).bearer_auth(&self.token);
-        let sent = request.json(&json!({ "why": "a test" })).send().await.unwrap();
-        let answer = Answer::read(sent).await.unwrap();
-        assert_eq!(answer.status, 202, "{command}: {}", answer.body);
-    }
-
-    /// What a source says of itself.
-    pub async fn source(&self, source: &str) -> Value {
-        let all = self.get("/api/sources").await;
-        let found = all["data"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .find(|one| one["name"] == source);
-        found
-            .unwrap_or_else(|| panic!("no source {source}: {all}"))
-            .clone()
     }
 
     /// Everything of a list, over all its pages.

@@ -8,8 +8,8 @@ use crate::instance::until;
 use crate::mosquitto::{Broker, Options, free_port};
 use crate::publisher::publish;
 use crate::support::{
-    acknowledged, connected, has_all, readings, report, source, start, status, stored, timeless, total,
-    values,
+    acknowledged, connected, has_all, metrics, readings, report, source, start, status, stored, tell,
+    timeless, total, values,
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -88,7 +88,7 @@ async fn a_broker_that_forgets_is_told_of_and_listened_to_again() {
     publish(broker.address(), &messages[..100]).await;
     stored(&instance.api, 100).await;
     acknowledged(&instance.api, "plant").await;
-    instance.api.tell_source("plant", "pause").await;
+    tell(&instance.api, "plant", "pause").await;
     until("the source to let go", async || {
         (status(&instance.api, "plant").await["connected"] == false).then_some(())
     })
@@ -96,7 +96,7 @@ async fn a_broker_that_forgets_is_told_of_and_listened_to_again() {
     publish(broker.address(), &messages[100..200]).await;
     broker.kill();
     broker.again().await;
-    instance.api.tell_source("plant", "resume").await;
+    tell(&instance.api, "plant", "resume").await;
     connected(&instance.api, "plant").await;
     // Its subscription is there again.
     publish(broker.address(), &messages[200..]).await;
@@ -108,7 +108,7 @@ async fn a_broker_that_forgets_is_told_of_and_listened_to_again() {
         "{}",
         place.log()
     );
-    let metrics = instance.api.metrics().await;
+    let metrics = metrics(&instance.api).await;
     for line in [
         "sessions_lost_total{source=\"plant\"} 1",
         "connected{source=\"plant\"} 1",

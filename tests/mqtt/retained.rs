@@ -7,7 +7,7 @@ use crate::instance::{Place, Starting, until};
 use crate::mosquitto::{Broker, Options};
 use crate::publisher::{Message, publish};
 use crate::support::{
-    acknowledged, connected, has_all, source, start, status, stored, timeless, total, values,
+    acknowledged, connected, has_all, source, start, status, stored, tell, timeless, total, values,
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -49,7 +49,7 @@ async fn a_retained_value_is_one_reading_however_often_it_comes() {
             (unsure["received_qos0"] == 1).then_some(())
         })
         .await;
-        instance.api.tell_source("unsure", "restart").await;
+        tell(&instance.api, "unsure", "restart").await;
         until("it to have come again", async || {
             let old = status(&instance.api, "old").await;
             let unsure = status(&instance.api, "unsure").await;

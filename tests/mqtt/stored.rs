@@ -1,7 +1,5 @@
 //! What is published is stored: each QoS with each version, pauses, shared subscriptions, too much at once.
 
-use std::time::Duration;
-
 use rumqttc::QoS;
 use sqlx::Executor;
 
@@ -10,8 +8,8 @@ use crate::instance::until;
 use crate::mosquitto::{Broker, Options};
 use crate::publisher::publish;
 use crate::support::{
-    acknowledged, connected, has_all, readings, report, source, start, status, stored, timeless, total,
-    values,
+    acknowledged, connected, entry, has_all, readings, report, source, start, status, stored, tell, timeless,
+    total, values,
 };
 
 const MESSAGES: usize = 500;
@@ -82,17 +80,17 @@ async fn paused_the_broker_keeps_what_comes() {
     let messages = readings("plant", &["s1"], 300, QoS::AtLeastOnce);
     publish(broker.address(), &messages[..100]).await;
     stored(api, 100).await;
-    api.tell_source("plant", "pause").await;
+    tell(api, "plant", "pause").await;
     until("the source to let go", async || {
         (status(api, "plant").await["connected"] == false).then_some(())
     })
     .await;
-    assert_eq!(api.source("plant").await["status"]["state"], "paused");
+    assert_eq!(entry(api, "plant").await["status"]["state"], "paused");
     publish(broker.address(), &messages[100..200]).await;
     assert_eq!(total(api).await.stored, 100);
-    api.tell_source("plant", "resume").await;
+    tell(api, "plant", "resume").await;
     stored(api, 200).await;
-    api.tell_source("plant", "restart").await;
+    tell(api, "plant", "restart").await;
     publish(broker.address(), &messages[200..]).await;
     stored(api, 300).await;
     has_all(api, "s1", 300).await;
@@ -142,12 +140,12 @@ async fn without_a_database_it_waits_and_stays_connected() {
         source(
             "sure",
             &broker,
-            "keep_alive = '1s'\nreceive_maximum = 200\ntopics = ['sure/#']"
+            "keep_alive = '2s'\nreceive_maximum = 200\ntopics = ['sure/#']"
         ),
         source(
             "unsure",
             &broker,
-            "qos = 0\nkeep_alive = '1s'\nreceive_maximum = 200\ntopics = ['unsure/#']"
+            "qos = 0\nkeep_alive = '2s'\nreceive_maximum = 200\ntopics = ['unsure/#']"
         ),
     );
     let (place, instance) = start(&settings).await;
@@ -176,8 +174,17 @@ async fn without_a_database_it_waits_and_stays_connected() {
         (number(&status["lost_qos0"]) > 0 && status["received_qos0"] == 3001).then_some(())
     })
     .await;
-    // Longer than the broker would wait for a sign of life.
-    tokio::time::sleep(Duration::from_secs(4)).await;
+    // For longer than the broker would wait for a sign of life: two pings are a `keep_alive`.
+    for name in ["sure", "unsure"] {
+        let pings = || {
+            broker
+                .log()
+                .matches(&format!("Received PINGREQ from sensorhive-{name}"))
+                .count()
+        };
+        let before = pings();
+        until("pings", async || (pings() >= before + 4).then_some(())).await;
+    }
     for name in ["sure", "unsure"] {
         let status = status(api, name).await;
         assert_eq!(
@@ -186,7 +193,7 @@ async fn without_a_database_it_waits_and_stays_connected() {
             "{status}"
         );
     }
-    assert_eq!(api.source("sure").await["status"]["state"], "waiting");
+    assert_eq!(entry(api, "sure").await["status"]["state"], "waiting");
     let waiting = number(&status(api, "sure").await["waiting_for_ack"]);
     assert!(waiting >= 200, "{waiting}");
     other.execute("ROLLBACK").await.unwrap();

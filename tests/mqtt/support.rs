@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::sync::Arc;
 
+use reqwest::Method;
 use rumqttc::QoS;
 use serde_json::{Value, json};
 
@@ -58,9 +59,35 @@ pub fn timeless(root: &str, sensor: &str, values: std::ops::Range<usize>, qos: Q
         .collect()
 }
 
+/// What Prometheus is told.
+pub async fn metrics(api: &Api) -> String {
+    let answer = api.request(Method::GET, "/metrics").send().await.unwrap();
+    answer.text().await.unwrap()
+}
+
+/// Tells a source something, as an admin.
+pub async fn tell(api: &Api, source: &str, command: &str) {
+    let request = api.request(Method::POST, &format!("/api/admin/sources/{source}/{command}"));
+    let answer = request.json(&json!({ "why": "a test" })).send().await.unwrap();
+    assert_eq!(answer.status(), 202, "{command}");
+}
+
+/// What a source says of itself.
+pub async fn entry(api: &Api, source: &str) -> Value {
+    let all = api.get("/api/sources").await;
+    let found = all["data"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|one| one["name"] == source);
+    found
+        .unwrap_or_else(|| panic!("no source {source}: {all}"))
+        .clone()
+}
+
 /// What is special to MQTT in what a source says of itself.
 pub async fn status(api: &Api, source: &str) -> Value {
-    let status = api.source(source).await["status"]["mqtt"].clone();
+    let status = entry(api, source).await["status"]["mqtt"].clone();
     assert!(status.is_object(), "{status}");
     status
 }

@@ -7,7 +7,9 @@ use crate::api::number;
 use crate::instance::until;
 use crate::mosquitto::{Broker, Options};
 use crate::publisher::{Message, publish};
-use crate::support::{acknowledged, connected, has_all, report, source, start, status, timeless, total};
+use crate::support::{
+    acknowledged, connected, entry, has_all, report, source, start, status, timeless, total,
+};
 
 /// What the database does not take.
 const CURSED: usize = 66_600;
@@ -49,7 +51,7 @@ async fn what_is_undelivered_comes_again_and_what_is_refused_is_put_aside() {
         publish(broker.address(), &messages).await;
         published += ROUND;
         has_all(api, "good", published).await;
-        let undelivered = number(&api.source("plant").await["status"]["retries"]);
+        let undelivered = number(&entry(api, "plant").await["status"]["retries"]);
         (undelivered > 0).then_some(undelivered)
     })
     .await;
