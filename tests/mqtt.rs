@@ -10,6 +10,9 @@ mod instance;
 #[path = "support/mosquitto/mod.rs"]
 mod mosquitto;
 
+#[path = "support/postgres/mod.rs"]
+mod postgres;
+
 #[path = "mqtt/brokers.rs"]
 mod brokers;
 #[path = "mqtt/input.rs"]

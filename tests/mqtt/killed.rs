@@ -8,6 +8,7 @@ use rumqttc::QoS;
 
 use crate::instance::{Instance, Place, until};
 use crate::mosquitto::{Broker, Options};
+use crate::postgres::{Flavor, Server};
 use crate::publisher::publish;
 use crate::support::{acknowledged, has_all, report, source, timeless, total};
 
@@ -17,6 +18,22 @@ const ROUND: usize = 50;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_in_mid_flight_every_message_is_stored_once() {
+    killed("SQLite", &[], KILLS).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_before_a_server_every_message_is_stored_once() {
+    let Some(server) = Server::shared().await else {
+        return;
+    };
+    let Some(database) = server.database(Flavor::Plain).await else {
+        return;
+    };
+    let url = format!("storage.url={}", database.url());
+    killed("PostgreSQL", &[&url, "storage.timescaledb=off"], KILLS / 2).await;
+}
+
+async fn killed(store: &str, flags: &[&str], kills: usize) {
     let Some(broker) = Broker::start(&Options::default()).await else {
         return;
     };
@@ -33,7 +50,7 @@ async fn killed_in_mid_flight_every_message_is_stored_once() {
             source(name, &broker, &more)
         })
         .collect();
-    let place = Place::new(&settings, &[]);
+    let place = Place::new(&settings, flags);
     let mut instance = Instance::start(&place).await;
     // Before anything is published, the broker must know us.
     for (name, _, _) in kinds {
@@ -57,7 +74,7 @@ async fn killed_in_mid_flight_every_message_is_stored_once() {
             published
         })
     });
-    for kill in 0..KILLS {
+    for kill in 0..kills {
         let before = total(&instance.api).await.stored;
         until("something to be stored", async || {
             (total(&instance.api).await.stored > before).then_some(())
@@ -79,7 +96,7 @@ async fn killed_in_mid_flight_every_message_is_stored_once() {
     assert_eq!(sum.stored, all, "{sum:?}");
     assert_eq!(sum.rejected, 0, "{sum:?}");
     report(&format!(
-        "killed {KILLS} times: {all} messages without times stored once each, {} came again",
+        "killed {kills} times before {store}: {all} messages without times stored once each, {} came again",
         sum.duplicate
     ));
 }
