@@ -3,6 +3,8 @@
 //! Invariants: no label ever holds a sensor id; every label has few values. Counters are counted where things happen, gauges
 //! are set when they change. The figures are for watching trends; the ledger is what accounts for readings.
 
+mod kafka;
+
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64};
@@ -16,6 +18,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
+pub use self::kafka::KafkaMetrics;
 use crate::archive::ArchiveStatus;
 use crate::domain::{LedgerDelta, SourceName};
 use crate::storage::StoreError;
@@ -74,6 +77,7 @@ pub struct Metrics {
     replayed: Counter,
     requests: Family<Request, Counter>,
     pub archive: Arc<ArchiveStatus>,
+    pub kafka: KafkaMetrics,
 }
 
 impl Default for Metrics {
@@ -93,6 +97,8 @@ impl Default for Metrics {
         }
         let archive = Arc::new(ArchiveStatus::default());
         archive.register(&mut registry);
+        let kafka = KafkaMetrics::default();
+        kafka.register(&mut registry);
         let latencies = || Histogram::new(exponential_buckets(0.001, 2.0, 16));
         Self {
             readings: register!(
@@ -174,6 +180,7 @@ impl Default for Metrics {
                 Family::default()
             ),
             archive,
+            kafka,
             registry,
         }
     }

@@ -82,6 +82,11 @@ pub(super) fn check(settings: &Settings, tree: &Node, problems: &mut Vec<Problem
                 "must not be more than a million for each sensor",
             );
         }
+        if let SourceSettings::Kafka(kafka) = source {
+            for (below, message) in kafka.problems() {
+                must(false, &format!("{key}.{below}"), &key, &message);
+            }
+        }
         if let SourceSettings::Host(_) = source {
             let first = settings
                 .sources

@@ -3,18 +3,19 @@
 use std::path::Path;
 use std::time::Duration;
 
-use actix::Handler;
+use actix::{Addr, Handler};
 use actix::dev::ToEnvelope;
 
 use super::pipeline::Pipeline;
-use super::{Sources, StartError, plan};
+use super::{Sources, StartError, kafka, plan};
 use crate::actors::ingest::{
-    Feed, HostFeed, Intake, IntakeSettings, OwnFeed, PolledSource, SimulatedFeed, SourceCommand,
+    Feed, HostFeed, Intake, IntakeSettings, OwnFeed, PolledSource, Seek, SimulatedFeed, SourceCommand,
 };
+use crate::actors::ingest::kafka::KafkaSource;
 use crate::actors::supervision::Supervise;
 use crate::domain::SourceName;
 use crate::machine::MachineReader;
-use crate::settings::{Settings, SourceSettings, StorageUrl};
+use crate::settings::{KafkaSettings, Settings, SourceSettings, StorageUrl};
 use crate::simulate::Simulator;
 use crate::web::SourceEntry;
 
@@ -47,6 +48,7 @@ pub(super) fn start(
                 let reader = MachineReader::new(data.unwrap_or(Path::new(".")))?;
                 starter.start_feed(name, "host", host.interval, HostFeed::new(reader));
             }
+            SourceSettings::Kafka(kafka) => starter.start_kafka(name, kafka, settings)?,
             SourceSettings::Simulated(simulated) => {
                 let begin = starter.pipeline.rails.clock().now();
                 let simulator =
@@ -82,6 +84,33 @@ impl Starter<'_> {
         });
     }
 
+    fn start_kafka(
+        &mut self,
+        name: &SourceName,
+        source: &KafkaSettings,
+        settings: &Settings,
+    ) -> Result<(), StartError> {
+        let client = kafka::consumer(source).map_err(|error| StartError::Kafka {
+            name: name.clone(),
+            error,
+        })?;
+        let mut intakes = self.intakes.clone();
+        let mapping = &mut intakes.mapping;
+        mapping.default_sensor = source.default_sensor.clone();
+        if source.default_metric.is_some() {
+            mapping.default_metric = source.default_metric.clone();
+        }
+        let parts = kafka::parts(source, client, settings);
+        let (store, metrics) = (self.pipeline.store.clone(), self.pipeline.metrics.clone());
+        let address = self.start(name, "kafka", intakes, move |intake| {
+            KafkaSource::new(parts(intake, store, metrics))
+        });
+        if let Some(entry) = self.sources.get_mut(name) {
+            entry.seek = Some(address.recipient::<Seek>());
+        }
+        Ok(())
+    }
+
     /// Starts any source: an actor with a way in of its own.
     fn start<S>(
         &mut self,
@@ -89,7 +118,8 @@ impl Starter<'_> {
         kind: &'static str,
         settings: IntakeSettings,
         make: impl FnOnce(Intake) -> S + Send + 'static,
-    ) where
+    ) -> Addr<S>
+    where
         S: Supervise + Handler<SourceCommand>,
         S::Context: ToEnvelope<S, SourceCommand>,
     {
@@ -102,9 +132,11 @@ impl Starter<'_> {
         let entry = SourceEntry {
             kind,
             handle,
-            control: address.recipient(),
+            control: address.clone().recipient(),
+            seek: None,
             intake,
         };
         self.sources.insert(name.clone(), entry);
+        address
     }
 }

@@ -286,6 +286,20 @@ impl<'i: 'p, 'p> Filling<'i, 'p> {
         decode_json(payload.bytes, payload.hints, mapping, &mut opened);
     }
 
+    /// Refuses a payload whole, for what only its source knows of it. `reason` is to be read after "payload".
+    pub fn refuse(&mut self, bytes: &'p [u8], place: Place<'p>, kind: RejectReason, reason: String) {
+        self.resolve();
+        let refusal = Refusal {
+            item: 0,
+            field: "payload".into(),
+            reason,
+            kind,
+            sensor: None,
+            payload: bytes,
+        };
+        self.batch.refuse(refusal, place);
+    }
+
     pub fn finish(mut self) -> DraftBatch<'i> {
         self.resolve();
         self.batch

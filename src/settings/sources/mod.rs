@@ -1,20 +1,23 @@
 //! `[sources.NAME]`: where readings come from. `kind` says which keys a source has.
 
 mod host;
+mod kafka;
 mod simulated;
 
 use serde::{Deserialize, Serialize, Serializer};
 
 pub use host::HostSettings;
+pub use kafka::{KafkaReset, KafkaSasl, KafkaSettings, KafkaTls, SaslMechanism};
 pub use simulated::SimulatedSettings;
 
 /// Kinds that are known but not part of this version.
-pub(super) const UNAVAILABLE_KINDS: [&str; 5] = ["kafka", "mqtt", "file", "http_poll", "redis"];
+pub(super) const UNAVAILABLE_KINDS: [&str; 4] = ["mqtt", "file", "http_poll", "redis"];
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SourceSettings {
     Host(HostSettings),
+    Kafka(KafkaSettings),
     Simulated(SimulatedSettings),
 }
 
@@ -22,6 +25,7 @@ impl SourceSettings {
     pub fn enabled(&self) -> bool {
         match self {
             SourceSettings::Host(host) => host.enabled,
+            SourceSettings::Kafka(kafka) => kafka.enabled,
             SourceSettings::Simulated(simulated) => simulated.enabled,
         }
     }
@@ -34,11 +38,13 @@ impl Serialize for SourceSettings {
         #[serde(tag = "kind", rename_all = "snake_case")]
         enum Tagged<'a> {
             Host(&'a HostSettings),
+            Kafka(&'a KafkaSettings),
             Simulated(&'a SimulatedSettings),
         }
 
         match self {
             SourceSettings::Host(host) => Tagged::Host(host).serialize(serializer),
+            SourceSettings::Kafka(kafka) => Tagged::Kafka(kafka).serialize(serializer),
             SourceSettings::Simulated(simulated) => Tagged::Simulated(simulated).serialize(serializer),
         }
     }
