@@ -47,8 +47,16 @@ impl KafkaMetrics {
             "Messages that were deleted before they were read",
             self.missed.clone(),
         );
-        registry.register("kafka_rebalances", "Times partitions came or went", self.rebalances.clone());
-        registry.register("kafka_errors", "What the client complained of", self.errors.clone());
+        registry.register(
+            "kafka_rebalances",
+            "Times partitions came or went",
+            self.rebalances.clone(),
+        );
+        registry.register(
+            "kafka_errors",
+            "What the client complained of",
+            self.errors.clone(),
+        );
     }
 
     /// `None` where it is not known.
@@ -64,7 +72,9 @@ impl KafkaMetrics {
     }
 
     pub fn assigned(&self, source: &SourceName, partitions: usize) {
-        self.partitions.get_or_create(&named(source)).set(partitions as i64);
+        self.partitions
+            .get_or_create(&named(source))
+            .set(partitions as i64);
     }
 
     pub fn messages(&self, source: &SourceName, count: u64) {

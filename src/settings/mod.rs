@@ -32,7 +32,8 @@ pub use pipeline::{LimitsSettings, PipelineSettings};
 pub use problem::{Origin, Problem, SettingsError};
 pub use series::{DetectorSettings, Pattern, SeriesMatch, SeriesSettings, SeriesTable};
 pub use sources::{
-    HostSettings, KafkaReset, KafkaSasl, KafkaSettings, KafkaTls, SaslMechanism, SimulatedSettings, SourceSettings,
+    HostSettings, KafkaReset, KafkaSasl, KafkaSettings, KafkaTls, SaslMechanism, SimulatedSettings,
+    SourceSettings,
 };
 pub use storage::{PostgresUrl, StorageSettings, StorageUrl, Synchronous, TimescaleDb};
 pub use supervision::SupervisionSettings;

@@ -12,9 +12,12 @@ use crate::settings::{KafkaReset, KafkaSettings, Settings};
 use crate::storage::Store;
 
 /// What the client is told, unless the operator says otherwise.
-const DEFAULTS: [(&str, &str); 9] = [
+const DEFAULTS: [(&str, &str); 11] = [
     // One member after the other moves, and the others go on reading.
     ("partition.assignment.strategy", "cooperative-sticky"),
+    // How long partitions wait for a member that was killed. Heartbeats have a thread of their own, so this is long enough.
+    ("session.timeout.ms", "10000"),
+    ("heartbeat.interval.ms", "2000"),
     // What a queue that was full waits before it is filled again: at its default, a second, a fast reader starves.
     ("fetch.queue.backoff.ms", "1"),
     // The most that is fetched ahead; it is held outside of the permits.
@@ -93,7 +96,16 @@ pub(super) fn parts(
 /// The configuration of a producer that reaches the same cluster.
 fn producer(consumer: &ClientConfig) -> ClientConfig {
     let connects = |key: &str| {
-        let parts = ["bootstrap.", "client.", "security.", "ssl.", "sasl.", "socket.", "broker.", "reconnect."];
+        let parts = [
+            "bootstrap.",
+            "client.",
+            "security.",
+            "ssl.",
+            "sasl.",
+            "socket.",
+            "broker.",
+            "reconnect.",
+        ];
         parts.iter().any(|part| key.starts_with(part))
     };
     let all = consumer.config_map();
@@ -101,7 +113,10 @@ fn producer(consumer: &ClientConfig) -> ClientConfig {
     let mut config: ClientConfig = common
         .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
         .collect();
-    config.set("acks", "all").set("enable.idempotence", "true").set("linger.ms", "5");
+    config
+        .set("acks", "all")
+        .set("enable.idempotence", "true")
+        .set("linger.ms", "5");
     config
 }
 

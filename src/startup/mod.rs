@@ -59,7 +59,10 @@ pub enum StartError {
     #[error("source `{name}`: {error}")]
     Simulator { name: SourceName, error: SimulatorError },
     #[error("source `{name}`: {error}")]
-    Kafka { name: SourceName, error: KafkaSetupError },
+    Kafka {
+        name: SourceName,
+        error: KafkaSetupError,
+    },
 }
 
 /// The service, running.

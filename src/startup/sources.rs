@@ -3,15 +3,15 @@
 use std::path::Path;
 use std::time::Duration;
 
-use actix::{Addr, Handler};
 use actix::dev::ToEnvelope;
+use actix::{Addr, Handler};
 
 use super::pipeline::Pipeline;
 use super::{Sources, StartError, kafka, plan};
+use crate::actors::ingest::kafka::KafkaSource;
 use crate::actors::ingest::{
     Feed, HostFeed, Intake, IntakeSettings, OwnFeed, PolledSource, Seek, SimulatedFeed, SourceCommand,
 };
-use crate::actors::ingest::kafka::KafkaSource;
 use crate::actors::supervision::Supervise;
 use crate::domain::SourceName;
 use crate::machine::MachineReader;

@@ -89,7 +89,10 @@ impl SourceEntry {
     /// Has the source read from elsewhere, and waits until that is stored.
     pub(super) async fn seek(&self, seek: Seek) -> Result<Vec<SeekedTo>, Problem> {
         let Some(recipient) = &self.seek else {
-            return Err(Problem::new(Kind::Conflict, "a source of this kind has no positions to move"));
+            return Err(Problem::new(
+                Kind::Conflict,
+                "a source of this kind has no positions to move",
+            ));
         };
         let answer = recipient.send(seek).timeout(SEEK_PATIENCE).await;
         answer.map_err(unanswered)?.map_err(|error| {

@@ -34,6 +34,11 @@ impl Api {
         }
     }
 
+    /// `http://host:port`
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
     pub async fn try_get(&self, path: &str) -> reqwest::Result<Answer> {
         let request = self.client.get(format!("{}{path}", self.base));
         Answer::read(request.bearer_auth(&self.token).send().await?).await

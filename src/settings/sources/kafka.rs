@@ -198,9 +198,10 @@ fn refused_option(option: &str) -> Option<&'static str> {
         "auto.offset.reset" => {
             "is not allowed: `reset` says where a new partition begins, and nothing that is there is skipped"
         }
-        "enable.partition.eof" | "statistics.interval.ms" | "plugin.library.paths" | "allow.auto.create.topics" => {
-            "is not allowed here"
-        }
+        "enable.partition.eof"
+        | "statistics.interval.ms"
+        | "plugin.library.paths"
+        | "allow.auto.create.topics" => "is not allowed here",
         "bootstrap.servers" | "metadata.broker.list" => "is not allowed here: set `brokers`",
         "group.id" => "is not allowed here: set `group`",
         "sasl.password" | "sasl.username" | "sasl.mechanism" | "sasl.mechanisms" => {
@@ -227,7 +228,10 @@ fn names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::E
         Names::Text(text) => text.split(',').map(str::to_owned).collect(),
         Names::List(list) => list,
     };
-    let trimmed = names.iter().map(|name| name.trim()).filter(|name| !name.is_empty());
+    let trimmed = names
+        .iter()
+        .map(|name| name.trim())
+        .filter(|name| !name.is_empty());
     Ok(trimmed.map(str::to_owned).collect())
 }
 
@@ -290,7 +294,9 @@ mod tests {
             assert!(!problems[0].1.contains("hunter2"));
         }
         let mut settings = settings();
-        settings.options.insert("fetch.min.bytes".to_owned(), "1000".to_owned());
+        settings
+            .options
+            .insert("fetch.min.bytes".to_owned(), "1000".to_owned());
         assert!(keys(&settings).is_empty());
     }
 
@@ -298,7 +304,11 @@ mod tests {
     fn names_that_no_topic_can_have_are_refused() {
         for topic in ["", "a b", "a/b", "ä", ".."] {
             let topics = vec![topic.to_owned()];
-            assert_eq!(keys(&KafkaSettings { topics, ..settings() }), ["topics"], "{topic}");
+            assert_eq!(
+                keys(&KafkaSettings { topics, ..settings() }),
+                ["topics"],
+                "{topic}"
+            );
         }
         let own = KafkaSettings {
             dead_letter_topic: Some("a".to_owned()),

@@ -31,7 +31,10 @@ pub(super) struct GroupConsumer {
 pub(super) enum Rebalance {
     Assigned(TopicPartitionList),
     /// `lost`: others may own them already.
-    Revoked { list: TopicPartitionList, lost: bool },
+    Revoked {
+        list: TopicPartitionList,
+        lost: bool,
+    },
 }
 
 impl GroupConsumer {
@@ -105,7 +108,11 @@ impl GroupConsumer {
         let mut asked = TopicPartitionList::new();
         asked.add_partition_offset(topic, partition, Offset::Offset(millis))?;
         let answer = self.consumer.offsets_for_times(asked, ANSWER)?;
-        match answer.elements().first().map(|element| (element.error(), element.offset())) {
+        match answer
+            .elements()
+            .first()
+            .map(|element| (element.error(), element.offset()))
+        {
             Some((Err(error), _)) => Err(error),
             Some((Ok(()), Offset::Offset(offset))) => Ok(offset),
             _ => Ok(self.ends(topic, partition)?.1),
@@ -166,7 +173,9 @@ impl ClientContext for Events {
             | RDKafkaLogLevel::Critical
             | RDKafkaLogLevel::Error
             | RDKafkaLogLevel::Warning => tracing::warn!(source, message, "kafka client"),
-            RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => tracing::info!(source, message, "kafka client"),
+            RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => {
+                tracing::info!(source, message, "kafka client")
+            }
             RDKafkaLogLevel::Debug => tracing::debug!(source, message, "kafka client"),
         }
     }

@@ -68,7 +68,11 @@ impl<'c> Worker<'c> {
     /// Throws away gathered messages of some assignments: they are read again, here or elsewhere.
     pub fn drop_gathered(&mut self, of: impl Fn(u64) -> bool) {
         self.gathered.retain(|gathered| !of(gathered.id));
-        self.gathered_bytes = self.gathered.iter().map(|gathered| gathered.message.payload_len()).sum();
+        self.gathered_bytes = self
+            .gathered
+            .iter()
+            .map(|gathered| gathered.message.payload_len())
+            .sum();
     }
 
     /// Makes a batch of what is gathered, without taking it away yet.
@@ -104,7 +108,10 @@ impl<'c> Worker<'c> {
                     hints: self.hints(message),
                 }),
                 Some(payload) => {
-                    let reason = format!("is {length} bytes long, at most {} are allowed", self.parts.max_payload);
+                    let reason = format!(
+                        "is {length} bytes long, at most {} are allowed",
+                        self.parts.max_payload
+                    );
                     filling.refuse(payload, place, RejectReason::LimitReached, reason);
                 }
                 None => {
@@ -134,9 +141,16 @@ impl<'c> Worker<'c> {
     pub fn depart(&mut self, load: Load<'c>) -> bool {
         let positions = self.positions(&load.marks);
         let keep_letters = self.parts.dead_letters.is_some();
-        let letters = if keep_letters { load.batch.dead_letters.clone() } else { Vec::new() };
+        let letters = if keep_letters {
+            load.batch.dead_letters.clone()
+        } else {
+            Vec::new()
+        };
         let epoch = self.epoch();
-        let sent = self.parts.intake.try_deliver_in(epoch, load.batch, load.bytes, positions);
+        let sent = self
+            .parts
+            .intake
+            .try_deliver_in(epoch, load.batch, load.bytes, positions);
         match sent {
             Ok(delivery) => {
                 self.shared.departed();
@@ -183,7 +197,9 @@ impl<'c> Worker<'c> {
         let key = message.key().filter(|_| self.parts.key_as_sensor);
         Hints {
             // A key that is not text is no name; items without one of their own are refused then.
-            sensor: key.and_then(|key| std::str::from_utf8(key).ok()).filter(|key| !key.is_empty()),
+            sensor: key
+                .and_then(|key| std::str::from_utf8(key).ok())
+                .filter(|key| !key.is_empty()),
             metric: None,
         }
     }

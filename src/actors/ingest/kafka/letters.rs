@@ -53,7 +53,9 @@ impl LetterTopic {
             match self.producer.send(record) {
                 Ok(()) => {}
                 Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => return,
-                Err((error, _)) => self.shared.note_error(&format!("a dead letter was not written: {error}")),
+                Err((error, _)) => self
+                    .shared
+                    .note_error(&format!("a dead letter was not written: {error}")),
             }
             letters.pop_front();
         }
@@ -63,7 +65,8 @@ impl LetterTopic {
 impl Drop for LetterTopic {
     fn drop(&mut self) {
         if let Err(error) = self.producer.flush(FLUSH) {
-            self.shared.note_error(&format!("dead letters were not written: {error}"));
+            self.shared
+                .note_error(&format!("dead letters were not written: {error}"));
         }
     }
 }
@@ -81,7 +84,8 @@ impl ProducerContext for Heard {
 
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
         if let Err((error, _)) = result {
-            self.0.note_error(&format!("a dead letter was not written: {error}"));
+            self.0
+                .note_error(&format!("a dead letter was not written: {error}"));
         }
     }
 }

@@ -83,7 +83,15 @@ mod tests {
         let partition = Partition::parse("plant.a/17").unwrap();
         assert_eq!((&*partition.topic, partition.number), ("plant.a", 17));
         assert_eq!(partition.to_string(), "plant.a/17");
-        for text in ["", "plant", "plant/", "/3", "plant/-1", "plant/x", "plant/99999999999"] {
+        for text in [
+            "",
+            "plant",
+            "plant/",
+            "/3",
+            "plant/-1",
+            "plant/x",
+            "plant/99999999999",
+        ] {
             assert_eq!(Partition::parse(text), None, "{text}");
         }
     }

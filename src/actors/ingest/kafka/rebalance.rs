@@ -61,7 +61,9 @@ impl Worker<'_> {
                     partitions = %names(&partitions),
                     "partitions are assigned"
                 );
-                let claim = self.desk.claim(partitions.iter().map(Partition::to_string).collect());
+                let claim = self
+                    .desk
+                    .claim(partitions.iter().map(Partition::to_string).collect());
                 self.joining = Some(Joining {
                     partitions,
                     claim: Claim::Asked(claim),
@@ -97,7 +99,9 @@ impl Worker<'_> {
     }
 
     fn join_up(&mut self) -> Result<(), Failure> {
-        let Some(joining) = &mut self.joining else { return Ok(()) };
+        let Some(joining) = &mut self.joining else {
+            return Ok(());
+        };
         if let Claim::Asked(answer) = &mut joining.claim {
             match answer.try_recv() {
                 Ok(claimed) => joining.claim = Claim::Ours(claimed),
@@ -105,8 +109,12 @@ impl Worker<'_> {
                 Err(oneshot::error::TryRecvError::Closed) => return Err(Failure::Orphaned),
             }
         }
-        let Some(joining) = self.joining.take() else { return Ok(()) };
-        let Claim::Ours(claimed) = &joining.claim else { return Ok(()) };
+        let Some(joining) = self.joining.take() else {
+            return Ok(());
+        };
+        let Claim::Ours(claimed) = &joining.claim else {
+            return Ok(());
+        };
         if Instant::now() < joining.not_before {
             self.joining = Some(joining);
             return Ok(());
@@ -115,7 +123,8 @@ impl Worker<'_> {
             Ok(begins) => begins,
             Err(error) => {
                 // The brokers are away; the claims stay ours meanwhile.
-                self.shared.note_error(&format!("positions of the group cannot be read: {error}"));
+                self.shared
+                    .note_error(&format!("positions of the group cannot be read: {error}"));
                 self.joining = Some(Joining {
                     not_before: Instant::now() + std::time::Duration::from_secs(1),
                     ..joining
@@ -187,11 +196,14 @@ impl Worker<'_> {
             }
         };
         let all = partitions.iter().zip(claimed);
-        all.map(|(partition, claimed)| begin(partition, claimed)).collect::<Result<_, KafkaError>>()
+        all.map(|(partition, claimed)| begin(partition, claimed))
+            .collect::<Result<_, KafkaError>>()
     }
 
     fn leave(&mut self) -> Result<(), Failure> {
-        let Some(leaving) = &self.leaving else { return Ok(()) };
+        let Some(leaving) = &self.leaving else {
+            return Ok(());
+        };
         let ids = self.ids(&leaving.partitions);
         let under_way = || {
             let mut marks = self.flights.iter().flat_map(|flight| &flight.marks);
@@ -202,7 +214,9 @@ impl Worker<'_> {
             return Ok(());
         }
         self.tell_group(true);
-        let Some(leaving) = &mut self.leaving else { return Ok(()) };
+        let Some(leaving) = &mut self.leaving else {
+            return Ok(());
+        };
         match &mut leaving.given {
             None => {
                 let labels = leaving.partitions.iter().map(Partition::to_string).collect();
@@ -239,14 +253,21 @@ impl Worker<'_> {
 
     /// Takes nothing more of them.
     fn close(&mut self, partitions: &[Partition]) -> Vec<u64> {
-        for held in self.held.iter_mut().filter(|held| partitions.contains(&held.partition)) {
+        for held in self
+            .held
+            .iter_mut()
+            .filter(|held| partitions.contains(&held.partition))
+        {
             held.closed = true;
         }
         self.ids(partitions)
     }
 
     fn ids(&self, partitions: &[Partition]) -> Vec<u64> {
-        let held = self.held.iter().filter(|held| partitions.contains(&held.partition));
+        let held = self
+            .held
+            .iter()
+            .filter(|held| partitions.contains(&held.partition));
         held.map(|held| held.id).collect()
     }
 }

@@ -40,7 +40,9 @@ impl Worker<'_> {
 
     /// Goes on with the seek at hand, when what was read before is stored.
     pub fn seek(&mut self) -> Result<(), Failure> {
-        let Some(seeking) = &self.seeking else { return Ok(()) };
+        let Some(seeking) = &self.seeking else {
+            return Ok(());
+        };
         let ours = |target: &Mark| self.held.iter().any(|held| held.id == target.id);
         if !seeking.targets.iter().all(ours) {
             return self.give_up("a partition went to another consumer");
@@ -63,11 +65,15 @@ impl Worker<'_> {
             }
             return Ok(());
         }
-        let Some(seeking) = self.seeking.take() else { return Ok(()) };
+        let Some(seeking) = self.seeking.take() else {
+            return Ok(());
+        };
         let mut list = TopicPartitionList::new();
         let mut moved = Vec::with_capacity(seeking.targets.len());
         for target in &seeking.targets {
-            let Some(held) = self.held.iter_mut().find(|held| held.id == target.id) else { continue };
+            let Some(held) = self.held.iter_mut().find(|held| held.id == target.id) else {
+                continue;
+            };
             let Partition { topic, number } = &held.partition;
             list.add_partition_offset(topic, *number, Offset::Offset(target.next))?;
             held.next = Some(target.next);
@@ -79,13 +85,19 @@ impl Worker<'_> {
             });
         }
         self.client.seek(list)?;
-        tracing::info!(source = self.shared.source.as_str(), partitions = moved.len(), "partitions are read from elsewhere");
+        tracing::info!(
+            source = self.shared.source.as_str(),
+            partitions = moved.len(),
+            "partitions are read from elsewhere"
+        );
         let _ = seeking.answer.send(Ok(moved));
         Ok(())
     }
 
     fn give_up(&mut self, why: &str) -> Result<(), Failure> {
-        let Some(seeking) = self.seeking.take() else { return Ok(()) };
+        let Some(seeking) = self.seeking.take() else {
+            return Ok(());
+        };
         let leaving = self.leaving.is_some();
         let mut back = TopicPartitionList::new();
         for held in &mut self.held {
@@ -118,15 +130,24 @@ impl Worker<'_> {
         };
         let is_wanted = |held: &&Held| wanted.as_ref().is_none_or(|wanted| held.partition == *wanted);
         let targets = self.held.iter().filter(|held| !held.closed).filter(is_wanted);
-        let target = |held: &Held| Ok(Mark { id: held.id, next: self.target(&held.partition, seek.to)? });
+        let target = |held: &Held| {
+            Ok(Mark {
+                id: held.id,
+                next: self.target(&held.partition, seek.to)?,
+            })
+        };
         let targets: KafkaResult<Vec<Mark>> = targets.map(target).collect();
         match targets {
             Ok(targets) if targets.is_empty() => {
                 let which = seek.partition.clone();
-                Err(SeekError::NotAssigned(which.unwrap_or_else(|| "any partition".to_owned())))
+                Err(SeekError::NotAssigned(
+                    which.unwrap_or_else(|| "any partition".to_owned()),
+                ))
             }
             Ok(targets) => Ok(targets),
-            Err(error) => Err(SeekError::Failed(format!("the brokers do not say where that is: {error}"))),
+            Err(error) => Err(SeekError::Failed(format!(
+                "the brokers do not say where that is: {error}"
+            ))),
         }
     }
 

@@ -184,11 +184,18 @@ impl KafkaSource {
     fn status(&mut self) -> SourceStatus {
         let counts = self.shared.counts();
         let at_work = |member: &mut Member| {
-            !matches!(member.ended.try_recv(), Ok(()) | Err(oneshot::error::TryRecvError::Closed))
+            !matches!(
+                member.ended.try_recv(),
+                Ok(()) | Err(oneshot::error::TryRecvError::Closed)
+            )
         };
         let stopping = self.state == SourceState::Stopping;
         // A member that has not left the group yet would keep the others from its partitions.
-        let members = self.members.iter_mut().filter_map(|member| at_work(member).then_some(())).count();
+        let members = self
+            .members
+            .iter_mut()
+            .filter_map(|member| at_work(member).then_some(()))
+            .count();
         let state = match self.state {
             SourceState::Running if self.shared.waits() => SourceState::Waiting,
             state => state,
@@ -300,7 +307,9 @@ impl Handler<Ask> for KafkaSource {
             Request::Claim(partitions, answer) => {
                 let claim = async move {
                     let source = parts.intake.source();
-                    let claimed = insist(&parts, async || parts.store.claim_positions(source, &partitions).await);
+                    let claimed = insist(&parts, async || {
+                        parts.store.claim_positions(source, &partitions).await
+                    });
                     let claimed = claimed.await;
                     parts.ownership.gained(source, &partitions).await;
                     let _ = answer.send(claimed);
@@ -320,7 +329,10 @@ impl Handler<Ask> for KafkaSource {
             }
             Request::Give(partitions, lost, answer) => {
                 let give = async move {
-                    parts.ownership.given(parts.intake.source(), &partitions, lost).await;
+                    parts
+                        .ownership
+                        .given(parts.intake.source(), &partitions, lost)
+                        .await;
                     let _ = answer.send(());
                 };
                 ctx.spawn(give.into_actor(self));

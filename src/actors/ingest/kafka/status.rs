@@ -188,7 +188,9 @@ impl Shared {
     pub fn note_position(&self, partition: &Partition, position: Option<i64>) {
         if let Some(seen) = self.figures.lock().partitions.get_mut(partition) {
             seen.position = position;
-            self.metrics.kafka.lag(&self.source, &partition.to_string(), seen.lag());
+            self.metrics
+                .kafka
+                .lag(&self.source, &partition.to_string(), seen.lag());
         }
     }
 
@@ -205,14 +207,18 @@ impl Shared {
         };
         let mut figures = self.figures.lock();
         figures.partitions.insert(partition.clone(), seen);
-        self.metrics.kafka.assigned(&self.source, figures.partitions.len());
+        self.metrics
+            .kafka
+            .assigned(&self.source, figures.partitions.len());
     }
 
     pub fn gave(&self, partition: &Partition) {
         let mut figures = self.figures.lock();
         figures.partitions.remove(partition);
         self.metrics.kafka.gave(&self.source, &partition.to_string());
-        self.metrics.kafka.assigned(&self.source, figures.partitions.len());
+        self.metrics
+            .kafka
+            .assigned(&self.source, figures.partitions.len());
     }
 
     /// All its threads have ended.
@@ -250,7 +256,11 @@ impl Shared {
         let known = figures.status.last_error.as_ref().is_some_and(same);
         if !known || figures.logged.is_none_or(|logged| at.since(logged) >= LOG_AGAIN) {
             figures.logged = Some(at);
-            tracing::warn!(source = self.source.as_str(), error = message, "kafka is in trouble");
+            tracing::warn!(
+                source = self.source.as_str(),
+                error = message,
+                "kafka is in trouble"
+            );
         }
         figures.status.last_error = Some(KafkaTrouble {
             at,
@@ -276,7 +286,9 @@ impl Shared {
                 let known = of_partition.hi_offset >= 0;
                 if let Some(seen) = figures.partitions.get_mut(&partition).filter(|_| known) {
                     seen.end = Some(of_partition.hi_offset);
-                    self.metrics.kafka.lag(&self.source, &partition.to_string(), seen.lag());
+                    self.metrics
+                        .kafka
+                        .lag(&self.source, &partition.to_string(), seen.lag());
                 }
             }
         }

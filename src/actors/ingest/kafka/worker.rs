@@ -69,7 +69,11 @@ pub(super) fn run(
     let lived = contain(|| {
         let mut config = parts.client.clone();
         // A static member needs a name of its own.
-        if let Some(instance) = parts.client.get("group.instance.id").filter(|_| parts.consumers > 1) {
+        if let Some(instance) = parts
+            .client
+            .get("group.instance.id")
+            .filter(|_| parts.consumers > 1)
+        {
             config.set("group.instance.id", format!("{instance}-{index}"));
         }
         let client = GroupConsumer::join(&config, &parts.topics, shared.clone())?;
@@ -77,7 +81,9 @@ pub(super) fn run(
         let lived = contain(|| worker.live());
         // What is under way must not come after what the next member claims.
         let settled = contain(|| worker.settle());
-        lived.and_then(|lived| settled.map(|()| lived)).unwrap_or_else(|crash| Err(Death::Panic(crash)))
+        lived
+            .and_then(|lived| settled.map(|()| lived))
+            .unwrap_or_else(|crash| Err(Death::Panic(crash)))
     });
     shared.set_waiting(index, false);
     match lived {
@@ -172,7 +178,10 @@ enum Life {
 }
 
 impl<'c> Worker<'c> {
-    #[expect(clippy::too_many_arguments, reason = "it is called once, with what a member has")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "it is called once, with what a member has"
+    )]
     fn new(
         parts: &'c KafkaParts,
         shared: &'c Shared,
@@ -278,7 +287,9 @@ impl<'c> Worker<'c> {
 
     /// Whether room is waited for with the client's queue as it is.
     pub fn waits_shortly(&self) -> bool {
-        self.blocked.as_ref().is_some_and(|blocked| blocked.since.elapsed() < PATIENCE)
+        self.blocked
+            .as_ref()
+            .is_some_and(|blocked| blocked.since.elapsed() < PATIENCE)
     }
 
     fn holds_back(&self) -> bool {
@@ -289,7 +300,9 @@ impl<'c> Worker<'c> {
         while let Some(flight) = self.flights.front_mut()
             && let Some(delivery) = (&mut flight.delivery).now_or_never()
         {
-            let Some(flight) = self.flights.pop_front() else { return };
+            let Some(flight) = self.flights.pop_front() else {
+                return;
+            };
             let stored = matches!(delivery, Delivery::Stored(_));
             self.shared.arrived(stored);
             if stored {
@@ -322,7 +335,9 @@ impl<'c> Worker<'c> {
 
     /// After something was undelivered: when nothing is under way any more, reads on from what is stored.
     fn go_back(&mut self) -> Result<(), Failure> {
-        let Some(rewind) = &mut self.rewind else { return Ok(()) };
+        let Some(rewind) = &mut self.rewind else {
+            return Ok(());
+        };
         if !self.flights.is_empty() || Instant::now() < rewind.not_before {
             return Ok(());
         }
@@ -343,7 +358,9 @@ impl<'c> Worker<'c> {
         let mut back = TopicPartitionList::new();
         for (id, position) in ids.iter().zip(positions) {
             // Those that went meanwhile are nobody's here.
-            let Some(held) = self.held.iter_mut().find(|held| held.id == *id) else { continue };
+            let Some(held) = self.held.iter_mut().find(|held| held.id == *id) else {
+                continue;
+            };
             held.stored = position;
             held.next = position.or(held.begin.to_raw().filter(|offset| *offset >= 0));
             held.fresh = true;
@@ -407,8 +424,11 @@ impl<'c> Worker<'c> {
             change.then(|| held.partition.clone())
         };
         for wanted in [true, false] {
-            let some: Vec<Partition> =
-                self.held.iter_mut().filter_map(|held| changed(wanted, held)).collect();
+            let some: Vec<Partition> = self
+                .held
+                .iter_mut()
+                .filter_map(|held| changed(wanted, held))
+                .collect();
             if some.is_empty() {
                 continue;
             }
@@ -435,7 +455,11 @@ impl<'c> Worker<'c> {
         for (partition, next) in std::mem::take(&mut self.untold) {
             let ours = self.held.iter().any(|held| held.partition == partition);
             let offset = Offset::Offset(next);
-            if ours && positions.add_partition_offset(&partition.topic, partition.number, offset).is_err() {
+            if ours
+                && positions
+                    .add_partition_offset(&partition.topic, partition.number, offset)
+                    .is_err()
+            {
                 continue;
             }
         }
