@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use rdkafka::ClientConfig;
+use rdkafka::config::RDKafkaLogLevel;
 
 use crate::actors::ingest::Intake;
 use crate::actors::ingest::kafka::{Alone, KafkaParts, Reset};
@@ -63,6 +64,10 @@ pub(super) fn consumer(settings: &KafkaSettings) -> Result<ClientConfig, KafkaSe
         config.set(key, value);
     }
     config.set("group.id", &settings.group);
+    config.set_log_level(match settings.options.contains_key("debug") {
+        true => RDKafkaLogLevel::Debug,
+        false => RDKafkaLogLevel::Info,
+    });
     Ok(config)
 }
 

@@ -22,6 +22,9 @@ use super::status::Shared;
 /// How long a question to a broker may take.
 const ANSWER: Duration = Duration::from_secs(5);
 
+/// How long the word that we leave may take.
+const LEAVE: Duration = Duration::from_millis(100);
+
 pub(super) struct GroupConsumer {
     consumer: BaseConsumer<Events>,
 }
@@ -129,6 +132,9 @@ impl Drop for GroupConsumer {
         for rebalance in waiting {
             answer(&self.consumer, &rebalance);
         }
+        // A member without partitions that only closes does not leave (librdkafka 2.12), and the group waits for it.
+        self.consumer.unsubscribe();
+        let _ = self.consumer.poll(LEAVE);
     }
 }
 

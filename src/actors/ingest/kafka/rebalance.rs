@@ -11,7 +11,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::oneshot;
 
 use super::client::Rebalance;
-use super::partition::{Held, Partition, list};
+use super::partition::{Held, Partition, list as list_of};
 use super::source::Reset;
 use super::worker::{Failure, Mark, Worker};
 use crate::storage::Claimed;
@@ -175,7 +175,7 @@ impl Worker<'_> {
         let of_group = if unknown.is_empty() {
             TopicPartitionList::new()
         } else {
-            self.client.committed(list(unknown))?
+            self.client.committed(list_of(unknown))?
         };
         let begin = |partition: &Partition, claimed: &Claimed| {
             if let Some(offset) = claimed.offset {
@@ -243,6 +243,12 @@ impl Worker<'_> {
 
     /// They are not ours any more.
     fn part_with(&mut self, list: &TopicPartitionList, partitions: &[Partition]) -> Result<(), Failure> {
+        // A pause outlives the assignment in the client: if they come back they would stand still.
+        let paused = self.held.iter().filter(|held| held.paused);
+        let paused: Vec<_> = paused.map(|held| &held.partition).filter(|held| partitions.contains(held)).collect();
+        if !paused.is_empty() {
+            self.client.resume(&list_of(paused))?;
+        }
         self.client.unassign(list)?;
         self.held.retain(|held| !partitions.contains(&held.partition));
         for partition in partitions {
