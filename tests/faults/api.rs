@@ -44,6 +44,13 @@ impl Api {
         Answer::read(request.bearer_auth(&self.token).send().await?).await
     }
 
+    /// An answer that is not JSON.
+    pub async fn text(&self, path: &str) -> String {
+        let request = self.client.get(format!("{}{path}", self.base));
+        let answer = request.bearer_auth(&self.token).send().await.unwrap();
+        answer.text().await.unwrap()
+    }
+
     pub async fn get(&self, path: &str) -> Value {
         let answer = self.try_get(path).await.unwrap();
         assert_eq!(answer.status, 200, "{path}: {}", answer.body);

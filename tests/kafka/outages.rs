@@ -128,3 +128,29 @@ async fn without_the_database_partitions_are_paused_memory_is_bounded_and_it_goe
         stored.rows
     ));
 }
+
+/// As when another process claims partitions that the group has not taken from us yet: of two owners the later one commits.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_somebody_else_has_claimed_is_not_stored_and_is_claimed_anew_after_a_restart() {
+    let Some(broker) = Broker::shared().await else {
+        return;
+    };
+    let topic = broker.topic("claimed", 2).await;
+    let instance = start(broker, &topic, "").await;
+    topic.produce_records(plant::messages(0, 1_000, 4, 2));
+    reaches(&instance.place, 1_000).await;
+    let mut connection = instance.place.connect().await;
+    sqlx::query("UPDATE positions SET epoch = epoch + 1 WHERE source = 'plant'")
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    topic.produce_records(plant::messages(1_000, 4_000, 4, 2));
+    let stored = reaches(&instance.place, 4_000).await;
+    assert_eq!((stored.rows, stored.duplicate, stored.letters), (4_000, 0, 0));
+    let source = source(&instance.api).await;
+    assert!(source["status"]["retries"].as_u64().unwrap() > 0, "{source}");
+    assert_eq!(source["crashes"], 1, "{source}");
+    let metrics = instance.api.text("/metrics").await;
+    assert!(metrics.contains("sensorhive_kafka_lag{"), "{metrics}");
+    assert!(metrics.contains("sensorhive_kafka_partitions{source=\"plant\"} 2"), "{metrics}");
+}

@@ -37,6 +37,8 @@ const QUIET: Duration = Duration::from_millis(100);
 const BUSY: Duration = Duration::from_millis(2);
 /// How long room is waited for before the partitions are paused, which throws away what was fetched of them.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// Undelivered batches in a row after which the member begins anew.
+const MOST_RETRIES: u32 = 5;
 /// How often the group is told of positions.
 const TELL_GROUP: Duration = Duration::from_secs(1);
 
@@ -55,6 +57,9 @@ pub(super) enum Failure {
     Client(#[from] KafkaError),
     #[error("the actor of the source has gone")]
     Orphaned,
+    /// Somebody else may have claimed our partitions: what is still ours is found out by joining anew.
+    #[error("{0} batches in a row were not stored")]
+    Undelivered(u32),
 }
 
 /// Lives until it is told to end, or fails, which is told.
@@ -225,6 +230,9 @@ impl<'c> Worker<'c> {
             self.receive()?;
             self.rebalance()?;
             self.take_deliveries();
+            if self.retries > MOST_RETRIES {
+                return Err(Failure::Undelivered(self.retries).into());
+            }
             self.go_back()?;
             self.seek()?;
             self.send_off();
