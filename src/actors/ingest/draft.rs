@@ -295,7 +295,7 @@ impl<'i: 'p, 'p> Filling<'i, 'p> {
             reason,
             kind,
             sensor: None,
-            payload: bytes,
+            payload: bytes.into(),
         };
         self.batch.refuse(refusal, place);
     }
