@@ -38,6 +38,8 @@ Examples:
   sensorhive simulate --count 10                Ten readings as JSON lines
   sensorhive simulate --sensors 1000 --rate 5000 --duration 1m --url http://localhost:8080
                                                 Feed a running instance for a minute
+  sensorhive simulate --kafka localhost:9092 --rate 1000
+                                                Write to a topic, sensor-readings-raw, keyed by sensor
   sensorhive simulate --fault drift --fault stuck --seed 7
                                                 These faults beside the spikes, the same each time";
 
@@ -161,9 +163,34 @@ pub struct SimulateArgs {
     /// Send the readings to the instance at this address instead of printing them
     #[arg(long, value_parser = url)]
     pub url: Option<String>,
+    /// Write the readings to Kafka instead of printing them; a broker, or several with commas
+    #[arg(long, value_name = "BROKERS", conflicts_with = "url")]
+    pub kafka: Option<String>,
+    #[command(flatten)]
+    pub producer: ProducerArgs,
     /// The token to send them with, where the instance asks for one
     #[arg(long, env = "SENSORHIVE_TOKEN", hide_env_values = true, requires = "url")]
     pub token: Option<SecretString>,
+}
+
+/// How readings are written to Kafka.
+#[derive(Debug, Clone, Args)]
+pub struct ProducerArgs {
+    /// The topic; it must exist
+    #[arg(long, default_value = "sensor-readings-raw", requires = "kafka")]
+    pub topic: String,
+    /// none, gzip, snappy, lz4 or zstd
+    #[arg(long, default_value = "none", requires = "kafka",
+          value_parser = ["none", "gzip", "snappy", "lz4", "zstd"])]
+    pub compression: String,
+    /// The most messages of one request
+    #[arg(long, value_name = "MESSAGES", default_value_t = 10_000, requires = "kafka",
+          value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub batch: u32,
+    /// How long a message waits for others to go with
+    #[arg(long, value_name = "TIME", default_value = "5ms", requires = "kafka",
+          value_parser = humantime::parse_duration)]
+    pub linger: Duration,
 }
 
 impl SimulateArgs {

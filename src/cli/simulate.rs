@@ -20,13 +20,16 @@ use crate::simulate::{SimulatedReading, Simulator};
 /// Readings in one request at most.
 const REQUEST_READINGS: usize = 1_000;
 const TICK: Duration = Duration::from_millis(100);
-const PROGRESS_EVERY: Duration = Duration::from_secs(5);
+pub(super) const PROGRESS_EVERY: Duration = Duration::from_secs(5);
 
 pub fn simulate(args: &SimulateArgs) -> Result<(), CommandError> {
     let start = SystemClock.now();
     let simulator = Simulator::new(args.settings(), start)
         .map_err(|error| CommandError::new(ExitCode::Usage, error))?
         .peekable();
+    if let Some(brokers) = &args.kafka {
+        return super::produce::produce(args, brokers, end(args, start), simulator);
+    }
     match &args.url {
         None => write_lines(args, start, simulator),
         Some(url) => {

@@ -95,11 +95,7 @@ impl Starter<'_> {
             error,
         })?;
         let mut intakes = self.intakes.clone();
-        let mapping = &mut intakes.mapping;
-        mapping.default_sensor = source.default_sensor.clone();
-        if source.default_metric.is_some() {
-            mapping.default_metric = source.default_metric.clone();
-        }
+        intakes.mapping = source.payload().json(intakes.mapping.max_items);
         let parts = kafka::parts(source, client, settings);
         let (store, metrics) = (self.pipeline.store.clone(), self.pipeline.metrics.clone());
         let address = self.start(name, "kafka", intakes, move |intake| {

@@ -150,7 +150,11 @@ async fn what_somebody_else_has_claimed_is_not_stored_and_is_claimed_anew_after_
     let source = source(&instance.api).await;
     assert!(source["status"]["retries"].as_u64().unwrap() > 0, "{source}");
     assert_eq!(source["crashes"], 1, "{source}");
-    let metrics = instance.api.text("/metrics").await;
-    assert!(metrics.contains("sensorhive_kafka_lag{"), "{metrics}");
-    assert!(metrics.contains("sensorhive_kafka_partitions{source=\"plant\"} 2"), "{metrics}");
+    until("the figures for Prometheus", async || {
+        let metrics = instance.api.text("/metrics").await;
+        let told = |line: &str| metrics.contains(line).then_some(());
+        told("sensorhive_kafka_lag{source=\"plant\",partition=\"")?;
+        told("sensorhive_kafka_partitions{source=\"plant\"} 2")
+    })
+    .await;
 }

@@ -162,3 +162,48 @@ async fn a_topic_that_was_made_anew_is_read_from_its_beginning() {
     .await;
     assert_eq!(detail(&instance.api).await["recreated"], 1);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn simulated_readings_are_written_to_a_topic_and_read_from_it() {
+    let Some(broker) = Broker::shared().await else {
+        return;
+    };
+    let topic = broker.topic("simulated", 3).await;
+    let instance = start(broker, &topic, "").await;
+    let run = |extra: &[&str]| {
+        let mut command = instance.place.command(&[]);
+        command.args(["simulate", "--kafka", broker.address(), "--topic", &topic.name]);
+        command
+            .args(["--sensors", "7", "--rate", "5000", "--spikes", "0"])
+            .args(extra);
+        let output = tokio::task::block_in_place(|| command.output().unwrap());
+        assert!(output.status.success(), "{}", instance.place.log());
+        String::from_utf8(output.stdout).unwrap()
+    };
+    for compression in ["none", "gzip", "snappy", "lz4", "zstd"] {
+        let told = run(&[
+            "--count",
+            "200",
+            "--compression",
+            compression,
+            "--batch",
+            "50",
+            "--linger",
+            "1ms",
+        ]);
+        assert_eq!(told, "200 written\n");
+    }
+    until("all of them", async || {
+        let stored = plant::stored(&instance.place).await;
+        (stored.sum() == 1_000).then_some(())
+    })
+    .await;
+    // A sensor is always in the same partition.
+    let keys = tokio::task::block_in_place(|| topic.read());
+    let places: std::collections::BTreeSet<_> = keys
+        .iter()
+        .map(|record| (&record.key, record.partition))
+        .collect();
+    assert_eq!(places.len(), 7, "{places:?}");
+    assert_eq!(instance.api.ledger("sim-000001").await["rejected"], 0);
+}

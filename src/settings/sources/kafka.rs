@@ -12,6 +12,7 @@ use rdkafka::error::KafkaError;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::domain::{MetricName, SensorId};
+use crate::settings::mapping::{MappingSettings, PayloadSettings};
 use crate::settings::units;
 
 /// Topics of a Kafka cluster.
@@ -38,6 +39,9 @@ pub struct KafkaSettings {
     pub default_sensor: Option<SensorId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default_metric: Option<MetricName>,
+    /// Where the fields are in payloads that have another form than ours.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mapping: Option<MappingSettings>,
     /// Where refused messages are written, too.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dead_letter_topic: Option<String>,
@@ -93,6 +97,16 @@ pub enum SaslMechanism {
 }
 
 impl KafkaSettings {
+    /// What is said of payloads.
+    pub fn payload(&self) -> PayloadSettings<'_> {
+        PayloadSettings {
+            default_sensor: self.default_sensor.as_ref(),
+            default_metric: self.default_metric.as_ref(),
+            mapping: self.mapping.as_ref(),
+            topics: &[],
+        }
+    }
+
     /// What does not fit, each with the key below the source's own; empty where all does.
     pub(in crate::settings) fn problems(&self) -> Vec<(String, String)> {
         let mut found = Vec::new();
@@ -165,6 +179,7 @@ impl Default for KafkaSettings {
             key_as_sensor: false,
             default_sensor: None,
             default_metric: None,
+            mapping: None,
             dead_letter_topic: None,
             drain_timeout: Duration::from_secs(10),
             tls: None,

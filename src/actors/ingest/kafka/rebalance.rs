@@ -245,7 +245,10 @@ impl Worker<'_> {
     fn part_with(&mut self, list: &TopicPartitionList, partitions: &[Partition]) -> Result<(), Failure> {
         // A pause outlives the assignment in the client: if they come back they would stand still.
         let paused = self.held.iter().filter(|held| held.paused);
-        let paused: Vec<_> = paused.map(|held| &held.partition).filter(|held| partitions.contains(held)).collect();
+        let paused: Vec<_> = paused
+            .map(|held| &held.partition)
+            .filter(|held| partitions.contains(held))
+            .collect();
         if !paused.is_empty() {
             self.client.resume(&list_of(paused))?;
         }
