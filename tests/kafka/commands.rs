@@ -79,6 +79,37 @@ async fn a_source_that_is_restarted_reads_on_from_what_is_stored() {
     assert_eq!(restarts, 5);
 }
 
+/// Its partitions are assigned and not claimed yet, because the database is locked: it leaves its group all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_source_that_waits_for_the_database_can_be_restarted() {
+    let Some(broker) = Broker::shared().await else {
+        return;
+    };
+    let topic = broker.topic("waiting", 2).await;
+    let instance = start(broker, &topic, "").await;
+    topic.produce_records(plant::messages(0, 100, 4, 2));
+    reaches(&instance.place, 100).await;
+    let mut lock = instance.place.connect().await;
+    sqlx::query("BEGIN IMMEDIATE").execute(&mut lock).await.unwrap();
+    for restarts in 1..=3 {
+        assert_eq!(tell(&instance, "restart", &json!({})).await.0, 202);
+        let marks = || instance.place.log().matches("partitions are assigned").count();
+        until("partitions to be assigned anew", async || {
+            (marks() > restarts).then_some(())
+        })
+        .await;
+    }
+    sqlx::query("ROLLBACK").execute(&mut lock).await.unwrap();
+    topic.produce_records(plant::messages(100, 200, 4, 2));
+    let stored = reaches(&instance.place, 200).await;
+    assert_eq!((stored.rows, stored.duplicate), (200, 0));
+    assert!(
+        !instance.place.log().contains("do not end"),
+        "{}",
+        instance.place.log()
+    );
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_read_again_is_recognized_and_the_new_position_survives_a_crash() {
     let Some(broker) = Broker::shared().await else {

@@ -30,7 +30,7 @@ pub(super) struct GroupConsumer {
 }
 
 /// What the group wants of us. To be answered by [`GroupConsumer::assign`] or [`GroupConsumer::unassign`].
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum Rebalance {
     Assigned(TopicPartitionList),
     /// `lost`: others may own them already.
@@ -46,6 +46,7 @@ impl GroupConsumer {
         let consumer: BaseConsumer<Events> = config.create_with_context(Events {
             shared,
             waiting: Mutex::default(),
+            open: Mutex::default(),
             closing: AtomicBool::new(false),
         })?;
         let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
@@ -62,18 +63,23 @@ impl GroupConsumer {
         !self.consumer.context().waiting.lock().is_empty()
     }
 
-    /// The next that must be answered.
+    /// The next that must be answered, after the one before.
     pub fn rebalance(&self) -> Option<Rebalance> {
-        self.consumer.context().waiting.lock().pop_front()
+        let events = self.consumer.context();
+        let next = events.waiting.lock().pop_front()?;
+        *events.open.lock() = Some(next.clone());
+        Some(next)
     }
 
     /// Answers that partitions were assigned; each is read from the offset that the list says.
     pub fn assign(&self, list: &TopicPartitionList) -> KafkaResult<()> {
+        self.consumer.context().open.lock().take();
         assign(&self.consumer, list)
     }
 
     /// Answers that partitions were revoked.
     pub fn unassign(&self, list: &TopicPartitionList) -> KafkaResult<()> {
+        self.consumer.context().open.lock().take();
         unassign(&self.consumer, list)
     }
 
@@ -128,8 +134,9 @@ impl Drop for GroupConsumer {
     fn drop(&mut self) {
         let events = self.consumer.context();
         events.closing.store(true, Ordering::Release);
+        let open = events.open.lock().take();
         let waiting = std::mem::take(&mut *events.waiting.lock());
-        for rebalance in waiting {
+        for rebalance in open.into_iter().chain(waiting) {
             answer(&self.consumer, &rebalance);
         }
         // A member without partitions that only closes does not leave (librdkafka 2.12), and the group waits for it.
@@ -167,6 +174,8 @@ fn answer(consumer: &BaseConsumer<Events>, rebalance: &Rebalance) {
 struct Events {
     shared: Arc<Shared>,
     waiting: Mutex<VecDeque<Rebalance>>,
+    /// The one that is being answered.
+    open: Mutex<Option<Rebalance>>,
     closing: AtomicBool,
 }
 

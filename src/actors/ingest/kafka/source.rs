@@ -1,6 +1,7 @@
 //! The actor: what it is told, what it asks the database for its threads, and their beginning and end.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -64,6 +65,7 @@ pub struct KafkaSource {
 /// A thread. Dropping the sender of its orders ends it.
 struct Member {
     orders: mpsc::Sender<Order>,
+    at_work: Arc<AtomicBool>,
     ended: oneshot::Receiver<()>,
 }
 
@@ -158,6 +160,8 @@ impl KafkaSource {
         for index in 0..self.parts.consumers {
             let (orders, given) = mpsc::channel();
             let (done, ended) = oneshot::channel();
+            let at_work = Arc::new(AtomicBool::new(true));
+            let works = at_work.clone();
             if self.state == SourceState::Paused {
                 // The other end is in our hands.
                 let _ = orders.send(Order::Pause);
@@ -172,30 +176,26 @@ impl KafkaSource {
                 if let Some(crash) = worker::run(&parts, &shared, &desk, &given, letters.as_deref(), index) {
                     desk.failed(crash);
                 }
+                works.store(false, Ordering::Relaxed);
                 let _ = done.send(());
             });
             if let Err(error) = spawned {
                 relay(Crash::new(format!("no thread for a consumer: {error}")));
             }
-            self.members.push(Member { orders, ended });
+            self.members.push(Member {
+                orders,
+                at_work,
+                ended,
+            });
         }
     }
 
-    fn status(&mut self) -> SourceStatus {
+    fn status(&self) -> SourceStatus {
         let counts = self.shared.counts();
-        let at_work = |member: &mut Member| {
-            !matches!(
-                member.ended.try_recv(),
-                Ok(()) | Err(oneshot::error::TryRecvError::Closed)
-            )
-        };
         let stopping = self.state == SourceState::Stopping;
         // A member that has not left the group yet would keep the others from its partitions.
-        let members = self
-            .members
-            .iter_mut()
-            .filter_map(|member| at_work(member).then_some(()))
-            .count();
+        let at_work = |member: &&Member| member.at_work.load(Ordering::Relaxed);
+        let members = self.members.iter().filter(at_work).count();
         let state = match self.state {
             SourceState::Running if self.shared.waits() => SourceState::Waiting,
             state => state,

@@ -86,6 +86,9 @@ pub(super) fn run(
         let lived = contain(|| worker.live());
         // What is under way must not come after what the next member claims.
         let settled = contain(|| worker.settle());
+        for _ in worker.flights.drain(..) {
+            shared.arrived(false);
+        }
         lived
             .and_then(|lived| settled.map(|()| lived))
             .unwrap_or_else(|crash| Err(Death::Panic(crash)))
