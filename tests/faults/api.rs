@@ -35,6 +35,7 @@ impl Api {
     }
 
     /// `http://host:port`
+    #[allow(dead_code, reason = "the tests of Kafka share this file")]
     pub fn base(&self) -> &str {
         &self.base
     }
@@ -45,6 +46,7 @@ impl Api {
     }
 
     /// An answer that is not JSON.
+    #[allow(dead_code, reason = "the tests of Kafka share this file")]
     pub async fn text(&self, path: &str) -> String {
         let request = self.client.get(format!("{}{path}", self.base));
         let answer = request.bearer_auth(&self.token).send().await.unwrap();

@@ -17,7 +17,7 @@ pub(super) const UNAVAILABLE_KINDS: [&str; 4] = ["mqtt", "file", "http_poll", "r
 #[serde(rename_all = "snake_case")]
 pub enum SourceSettings {
     Host(HostSettings),
-    Kafka(KafkaSettings),
+    Kafka(Box<KafkaSettings>),
     Simulated(SimulatedSettings),
 }
 

@@ -175,7 +175,13 @@ pub(super) struct Blocked {
 /// Something is undelivered: what is gathered is thrown away, and reading goes back to what is stored.
 pub(super) struct Rewind {
     not_before: Instant,
-    asked: Option<(Vec<u64>, oneshot::Receiver<Vec<Option<i64>>>)>,
+    asked: Option<Asked>,
+}
+
+/// Of which assignments the stored positions were asked.
+struct Asked {
+    ids: Vec<u64>,
+    positions: oneshot::Receiver<Vec<Option<i64>>>,
 }
 
 /// Whether the round goes on.
@@ -186,10 +192,6 @@ enum Life {
 }
 
 impl<'c> Worker<'c> {
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "it is called once, with what a member has"
-    )]
     fn new(
         parts: &'c KafkaParts,
         shared: &'c Shared,
@@ -353,11 +355,12 @@ impl<'c> Worker<'c> {
             return Ok(());
         }
         let (ids, answer) = match &mut rewind.asked {
-            Some(asked) => (&asked.0, &mut asked.1),
+            Some(asked) => (&asked.ids, &mut asked.positions),
             None => {
                 let ids = self.held.iter().map(|held| held.id).collect();
                 let labels = self.held.iter().map(|held| held.label.clone()).collect();
-                rewind.asked = Some((ids, self.desk.positions(labels)));
+                let positions = self.desk.positions(labels);
+                rewind.asked = Some(Asked { ids, positions });
                 return Ok(());
             }
         };
