@@ -13,16 +13,12 @@ use crate::settings::{KafkaReset, KafkaSettings, Settings};
 use crate::storage::Store;
 
 /// What the client is told, unless the operator says otherwise.
-const DEFAULTS: [(&str, &str); 11] = [
-    // One member after the other moves, and the others go on reading.
-    ("partition.assignment.strategy", "cooperative-sticky"),
-    // How long partitions wait for a member that was killed. Heartbeats have a thread of their own, so this is long enough.
-    ("session.timeout.ms", "10000"),
-    ("heartbeat.interval.ms", "2000"),
+const DEFAULTS: [(&str, &str); 9] = [
     // What a queue that was full waits before it is filled again: at its default, a second, a fast reader starves.
     ("fetch.queue.backoff.ms", "1"),
-    // The most that is fetched ahead; it is held outside of the permits.
+    // The most that is fetched ahead, and at once; it is held outside of the permits.
     ("queued.max.messages.kbytes", "16384"),
+    ("fetch.max.bytes", "16777216"),
     // How soon new topics and partitions are found.
     ("topic.metadata.refresh.interval.ms", "30000"),
     ("fetch.wait.max.ms", "100"),
@@ -30,6 +26,15 @@ const DEFAULTS: [(&str, &str); 11] = [
     ("socket.keepalive.enable", "true"),
     ("reconnect.backoff.max.ms", "2000"),
     ("log.connection.close", "false"),
+];
+
+/// The same for a group whose members agree among themselves. In one of the newer protocol the brokers decide.
+const CLASSIC_DEFAULTS: [(&str, &str); 3] = [
+    // One member after the other moves, and the others go on reading.
+    ("partition.assignment.strategy", "cooperative-sticky"),
+    // How long partitions wait for a member that was killed. Heartbeats have a thread of their own, so this is long enough.
+    ("session.timeout.ms", "10000"),
+    ("heartbeat.interval.ms", "2000"),
 ];
 
 /// What the source relies on; no option may change it.
@@ -53,8 +58,13 @@ pub struct KafkaSetupError {
 /// The configuration of a consumer.
 pub(super) fn consumer(settings: &KafkaSettings) -> Result<ClientConfig, KafkaSetupError> {
     let mut config = ClientConfig::new();
-    for (key, value) in DEFAULTS {
-        config.set(key, value);
+    let classic = settings
+        .options
+        .get("group.protocol")
+        .is_none_or(|protocol| protocol == "classic");
+    let more = CLASSIC_DEFAULTS.iter().filter(|_| classic);
+    for (key, value) in DEFAULTS.iter().chain(more) {
+        config.set(*key, *value);
     }
     connection(settings, &mut config)?;
     for (key, value) in &settings.options {

@@ -1,7 +1,5 @@
 //! The service dies while it reads.
 
-use std::time::Duration;
-
 use crate::instance::{Starting, report};
 use crate::kafka::Broker;
 use crate::plant::{self, place, reaches, stored};
@@ -84,5 +82,24 @@ async fn told_to_stop_it_stores_what_is_under_way_and_leaves_the_group() {
     let instance = instance.again(&[]).await;
     let stored = reaches(&instance.place, 30_000).await;
     assert_eq!((stored.rows, stored.duplicate), (30_000, 0));
-    tokio::time::sleep(Duration::ZERO).await;
+}
+
+/// A member that was killed is waited for, here for longer than any test; one with a name takes its own place.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_a_name_of_its_own_a_killed_process_has_its_partitions_back_at_once() {
+    let Some(broker) = Broker::shared().await else {
+        return;
+    };
+    let topic = broker.topic("named", 3).await;
+    let more = "consumers = 2\noptions = { 'group.instance.id' = 'hive', 'session.timeout.ms' = 300000 }";
+    let mut instance = plant::start(broker, &topic, more).await;
+    for round in 0..3 {
+        topic.produce_records(plant::messages(round * 300, (round + 1) * 300, 6, 3));
+        reaches(&instance.place, (round as i64 + 1) * 300).await;
+        instance.kill9();
+        instance = instance.again(&[]).await;
+    }
+    topic.produce_records(plant::messages(900, 1_000, 6, 3));
+    let stored = reaches(&instance.place, 1_000).await;
+    assert_eq!((stored.rows, stored.duplicate), (1_000, 0));
 }

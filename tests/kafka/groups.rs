@@ -96,3 +96,23 @@ async fn partitions_that_are_added_are_read_from_their_beginning() {
     let stored = reaches(&instance.place, 200).await;
     assert_eq!((stored.rows, stored.positions.len()), (200, 2));
 }
+
+/// The protocol in which the brokers assign partitions.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn groups_of_the_newer_protocol_are_joined_as_well() {
+    let Some(broker) = Broker::shared().await else {
+        return;
+    };
+    let topic = broker.topic("newer", 3).await;
+    let more = "consumers = 2\noptions = { 'group.protocol' = 'consumer' }";
+    let instance = start(broker, &topic, more).await;
+    topic.produce_records(plant::messages(0, 3_000, 6, 3));
+    reaches(&instance.place, 3_000).await;
+    until("all partitions to be shared", async || {
+        (detail(&instance.api).await["assigned"] == 3).then_some(())
+    })
+    .await;
+    topic.produce_records(plant::messages(3_000, 6_000, 6, 3));
+    let stored = reaches(&instance.place, 6_000).await;
+    assert_eq!((stored.rows, stored.duplicate), (6_000, 0));
+}
