@@ -24,5 +24,7 @@ mod outages;
 mod plant;
 #[path = "kafka/poison.rs"]
 mod poison;
+#[path = "support/postgres/mod.rs"]
+mod postgres;
 #[path = "kafka/reading.rs"]
 mod reading;

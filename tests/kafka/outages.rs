@@ -7,6 +7,7 @@ use sqlx::Connection;
 use crate::instance::{Instance, report, until};
 use crate::kafka::Broker;
 use crate::plant::{self, detail, place, reaches, source, start, stored};
+use crate::postgres::{Flavor, Server};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broker_that_dies_and_comes_back_loses_nothing() {
@@ -157,4 +158,69 @@ async fn what_somebody_else_has_claimed_is_not_stored_and_is_claimed_anew_after_
         told("sensorhive_kafka_partitions{source=\"plant\"} 2")
     })
     .await;
+}
+
+/// How many messages the source says are stored.
+async fn told(instance: &Instance) -> i64 {
+    let detail = detail(&instance.api).await;
+    let partitions = detail["partitions"].as_array().unwrap();
+    partitions
+        .iter()
+        .filter_map(|partition| partition["position"].as_i64())
+        .sum()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_postgres_server_that_is_killed_and_stopped_gets_every_message_once() {
+    let (Some(broker), Some(server)) = (Broker::shared().await, Server::private().await) else {
+        return;
+    };
+    let database = server.database(Flavor::Plain).await.unwrap();
+    let topic = broker.topic("postgres", 3).await;
+    let url = format!("storage.url={}", database.url());
+    let place = place(broker, &topic, "", &[&url, FLAGS[0], FLAGS[1]]);
+    let instance = Instance::start(&place).await;
+    let mut produced = 0;
+    for round in 0..4 {
+        topic.produce_records(plant::messages(produced, produced + 30_000, 6, 3));
+        produced += 30_000;
+        let enough = 30_000 * round + 1_000;
+        until("some progress", async || {
+            (told(&instance).await > enough).then_some(())
+        })
+        .await;
+        if round % 2 == 0 {
+            server.kill();
+        } else {
+            server.stop().await;
+        }
+        until("it to be noticed", async || {
+            let ready = instance.api.try_get("/readyz").await.unwrap();
+            (ready.status == 503).then_some(())
+        })
+        .await;
+        server.start().await;
+    }
+    until("everything to be stored", async || {
+        (told(&instance).await == produced as i64).then_some(())
+    })
+    .await;
+    let mut connection = database.connect().await;
+    let rows: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM readings r JOIN series s ON s.id = r.series_id
+         JOIN sensors e ON e.id = s.sensor_id WHERE e.sensor_id LIKE 'k%'",
+    )
+    .fetch_one(&mut connection)
+    .await
+    .unwrap();
+    assert_eq!(rows, produced as i64);
+    for number in 0..6 {
+        let ledger = instance.api.ledger(&plant::sensor(number)).await;
+        assert_eq!(
+            (&ledger["stored"], &ledger["duplicate"]),
+            (&(produced / 6).into(), &0.into()),
+            "{ledger}"
+        );
+    }
+    assert_eq!(source(&instance.api).await["crashes"], 0);
 }
