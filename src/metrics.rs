@@ -3,6 +3,8 @@
 //! Invariants: no label ever holds a sensor id; every label has few values. Counters are counted where things happen, gauges
 //! are set when they change. The figures are for watching trends; the ledger is what accounts for readings.
 
+mod kafka;
+
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64};
@@ -16,6 +18,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
+pub use self::kafka::KafkaMetrics;
 use crate::actors::ingest::mqtt::MqttMetrics;
 use crate::archive::ArchiveStatus;
 use crate::domain::{LedgerDelta, SourceName};
@@ -76,6 +79,7 @@ pub struct Metrics {
     requests: Family<Request, Counter>,
     pub archive: Arc<ArchiveStatus>,
     pub mqtt: MqttMetrics,
+    pub kafka: KafkaMetrics,
 }
 
 impl Default for Metrics {
@@ -97,6 +101,8 @@ impl Default for Metrics {
         archive.register(&mut registry);
         let mqtt = MqttMetrics::default();
         mqtt.register(&mut registry);
+        let kafka = KafkaMetrics::default();
+        kafka.register(&mut registry);
         let latencies = || Histogram::new(exponential_buckets(0.001, 2.0, 16));
         Self {
             readings: register!(
@@ -179,6 +185,7 @@ impl Default for Metrics {
             ),
             archive,
             mqtt,
+            kafka,
             registry,
         }
     }

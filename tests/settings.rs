@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use sensorhive::domain::Tags;
 use sensorhive::settings::{
-    ArchiveUrl, DetectorSettings, Layers, Settings, SettingsError, SourceSettings, StorageUrl, Synchronous,
+    ArchiveUrl, DetectorSettings, KafkaSettings, Layers, Settings, SettingsError, SourceSettings, StorageUrl,
+    Synchronous,
 };
 use sensorhive::simulate::Fault;
 use tempfile::NamedTempFile;
@@ -192,8 +193,8 @@ fn every_mistake_is_reported_at_once_with_its_key_and_place() {
         "series[0].windows[1] must be a duration of at least 1ms",
         "series[1] needs the key `match`",
         "series[1].windows has the size 1m twice",
-        "sources.a.kind must be one of `host`, `mqtt`, `simulated`, but is \"telepathy\"",
-        "sources.b needs the key `kind`, one of `host`, `mqtt`, `simulated`",
+        "sources.a.kind must be one of `host`, `kafka`, `mqtt`, `simulated`, but is \"telepathy\"",
+        "sources.b needs the key `kind`, one of `host`, `kafka`, `mqtt`, `simulated`",
         "sources.c.colour is not known; allowed here: `enabled`, `sensors`",
         "sources.c.rate must be a finite number, but is floating point `NaN`",
         "sources.c.sensors must be a whole number from 1 to 10000000, but is integer `-1`",
@@ -373,12 +374,12 @@ fn a_broker_needs_an_address_topics_and_what_belongs_together() {
 fn what_is_not_built_yet_is_accepted_and_named() {
     let settings = load(
         "[mqtt_listener]\nenabled = true\n[[rules]]\nname = 'x'\n[alerting]\ngroup_wait = '30s'
-         [sources.plant]\nkind = 'kafka'\nbrokers = ['a:9092']",
+         [sources.plant]\nkind = 'redis'\nurl = 'redis://a'",
     )
     .unwrap();
     assert_eq!(
         settings.unavailable,
-        ["mqtt_listener", "rules", "alerting", "sources.plant (kind kafka)"]
+        ["mqtt_listener", "rules", "alerting", "sources.plant (kind redis)"]
     );
     assert!(!settings.sources.contains_key("plant"));
 }
@@ -624,6 +625,19 @@ fn the_commented_defaults_are_true() {
     (shown.client_id, shown.username, shown.password_file) = (None, None, None);
     shown.tls = plain.tls.clone();
     assert_eq!(shown, plain);
+    let (shown, plain) = (
+        kafka(&settings, "raw"),
+        load("[sources.x]\nkind = 'kafka'\nbrokers = 'localhost:9092'\ntopics = 'sensor-readings-raw'")
+            .unwrap(),
+    );
+    let examples = KafkaSettings {
+        dead_letter_topic: None,
+        tls: None,
+        sasl: None,
+        options: Default::default(),
+        ..shown
+    };
+    assert_eq!(examples, kafka(&plain, "x"));
     let archive = load("[storage.archive]\nurl = 's3://cold'")
         .unwrap()
         .storage
@@ -717,4 +731,69 @@ fn an_archive_is_shown_as_it_can_be_read_again() {
         load(&settings.to_toml().unwrap()).unwrap().storage,
         settings.storage
     );
+}
+
+fn kafka(settings: &Settings, name: &str) -> KafkaSettings {
+    match &settings.sources[name] {
+        SourceSettings::Kafka(kafka) => (**kafka).clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn kafka_is_read_from_a_file_and_shown_as_it_can_be_read_again() {
+    let text =
+        "[sources.x]\nkind = 'kafka'\nbrokers = 'a:9092, b:9092'\ntopics = ['t', '^u-.*']\nreset = 'latest'
+        key_as_sensor = true\ndefault_metric = 'm'\ntls = {}
+        sasl = { mechanism = 'SCRAM-SHA-256', username = 'me', password_file = '/run/secrets/kafka' }
+        options = { 'fetch.min.bytes' = 1000, 'check.crcs' = true, 'client.rack' = 'a' }
+        mapping = { value = '/v', timestamp = '/t' }";
+    let settings = load(text).unwrap();
+    let read = kafka(&settings, "x");
+    assert_eq!(read.brokers, ["a:9092", "b:9092"]);
+    assert_eq!(read.topics, ["t", "^u-.*"]);
+    let options: Vec<_> = read
+        .options
+        .iter()
+        .map(|(key, value)| (key.as_str(), value.as_str()))
+        .collect();
+    assert_eq!(
+        options,
+        [
+            ("check.crcs", "true"),
+            ("client.rack", "a"),
+            ("fetch.min.bytes", "1000")
+        ]
+    );
+    assert!(read.mapping.is_some() && read.tls.is_some() && read.sasl.is_some());
+    let again = load(&settings.to_toml().unwrap()).unwrap();
+    assert_eq!(kafka(&again, "x"), read);
+    let by_environment = load_with(text, &[("SENSORHIVE__SOURCES__X__BROKERS", "c:1,d:2")]).unwrap();
+    assert_eq!(kafka(&by_environment, "x").brokers, ["c:1", "d:2"]);
+}
+
+#[test]
+fn what_kafka_cannot_be_told_is_refused_with_its_key() {
+    let found = problems(load(
+        "[sources.x]\nkind = 'kafka'\nbrokers = []\ntopics = ['a b']\nconsumers = 0\ncolour = 'red'
+         [sources.y]\nkind = 'kafka'\nbrokers = 'a'\ntopics = 't'\ndead_letter_topic = 't'
+         options = { 'enable.auto.commit' = true, 'sasl.password' = 'hunter2', 'no.such.key' = 1, 'fetch.min.bytes' = 'x' }
+         [sources.z]\nkind = 'kafka'\nbrokers = 'a'\ntopics = 't'\nsasl = { mechanism = 'PLAIN', username = 'me', password = 'hunter2' }",
+    ));
+    let all = found.join("\n");
+    for expected in [
+        "sources.x.brokers is needed, such as",
+        "sources.x.topics has \"a b\", which no topic can be called",
+        "sources.x.consumers must be a whole number from 1 to 64",
+        "sources.x.colour is not known",
+        "sources.y.dead_letter_topic is one of `topics`",
+        "sources.y.options.enable.auto.commit is not allowed: a position is committed after",
+        "sources.y.options.sasl.password is not allowed here: set `sasl`",
+        "sources.y.options.no.such.key is not understood by the Kafka client",
+        "sources.y.options.fetch.min.bytes is not understood by the Kafka client",
+        "sources.z.sasl.password is not known",
+    ] {
+        assert!(all.contains(expected), "{expected}\n  is not in\n{all}");
+    }
+    assert!(!all.contains("hunter2"), "{all}");
 }

@@ -132,20 +132,40 @@ impl<W> Dispatcher<W> {
     }
 
     /// Sends a batch off. The readings' indices are given here, in their order.
-    pub fn dispatch(&self, mut readings: Vec<Incoming>, cargo: Cargo) {
+    pub fn dispatch(&self, readings: Vec<Incoming>, cargo: Cargo) {
+        self.dispatch_if(readings, cargo, |_| true);
+    }
+
+    /// As [`Self::dispatch`], but only while `epoch` lasts; `false` if it did not depart, which undelivers it.
+    pub fn dispatch_in(&self, epoch: u64, readings: Vec<Incoming>, cargo: Cargo) -> bool {
+        self.dispatch_if(readings, cargo, |now| now == epoch)
+    }
+
+    fn dispatch_if(
+        &self,
+        mut readings: Vec<Incoming>,
+        cargo: Cargo,
+        wanted: impl FnOnce(u64) -> bool,
+    ) -> bool {
         for (index, incoming) in readings.iter_mut().enumerate() {
             incoming.reading.index = index as u32;
         }
         let mut slices = self.split(readings);
-        let Some(rails) = self.rails.get() else { return };
+        let Some(rails) = self.rails.get() else {
+            return false;
+        };
         let mut order = self.order.lock();
+        if !wanted(order.epoch) {
+            return false;
+        }
         let Some(number) = self.number(&mut order) else {
-            return;
+            return false;
         };
         let guards = Train::depart(number, cargo, slices.len(), rails.terminus.clone());
         for (guard, (shard, readings)) in guards.into_iter().zip(slices.drain(..)) {
             rails.shards[usize::from(shard)].slice(guard, readings);
         }
+        true
     }
 
     /// Sends off a batch without readings, in which a shard does what it has to do by itself.

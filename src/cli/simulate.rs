@@ -22,17 +22,22 @@ use crate::simulate::{SimulatedReading, Simulator};
 /// Readings in one request at most.
 const REQUEST_READINGS: usize = 1_000;
 const TICK: Duration = Duration::from_millis(100);
-const PROGRESS_EVERY: Duration = Duration::from_secs(5);
+const MQTT_TOPIC: &str = "sensorhive/{sensor_id}";
+pub(super) const PROGRESS_EVERY: Duration = Duration::from_secs(5);
 
 pub fn simulate(args: &SimulateArgs) -> Result<(), CommandError> {
     let start = SystemClock.now();
     let simulator = Simulator::new(args.settings(), start)
         .map_err(|error| CommandError::new(ExitCode::Usage, error))?
         .peekable();
+    if let Some(brokers) = &args.kafka {
+        return super::produce::produce(args, brokers, end(args, start), simulator);
+    }
     let target = match (&args.url, &args.mqtt) {
         (Some(url), _) => Target::Instance(reqwest::Client::new(), url.clone()),
         (None, Some(broker)) => {
-            let publisher = mqtt::Publisher::new(broker.clone(), args.topic.clone(), login(args)?);
+            let topic = args.topic.clone().unwrap_or_else(|| MQTT_TOPIC.to_owned());
+            let publisher = mqtt::Publisher::new(broker.clone(), topic, login(args)?);
             Target::Broker(Box::new(publisher))
         }
         (None, None) => return write_lines(args, start, simulator),

@@ -85,6 +85,11 @@ pub(super) fn check(settings: &Settings, tree: &Node, problems: &mut Vec<Problem
         if let SourceSettings::Mqtt(mqtt) = source {
             check_mqtt(mqtt, &key, limits.bytes_in_flight, &mut must);
         }
+        if let SourceSettings::Kafka(kafka) = source {
+            for (below, message) in kafka.problems() {
+                must(false, &format!("{key}.{below}"), &key, &message);
+            }
+        }
         if let SourceSettings::Host(_) = source {
             let first = settings
                 .sources

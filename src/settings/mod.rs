@@ -32,8 +32,8 @@ pub use pipeline::{LimitsSettings, PipelineSettings};
 pub use problem::{Origin, Problem, SettingsError};
 pub use series::{DetectorSettings, Pattern, SeriesMatch, SeriesSettings, SeriesTable};
 pub use sources::{
-    BrokerUrl, HostSettings, MqttSettings, MqttVersion, Retained, SimulatedSettings, SourceSettings,
-    StatusSettings, TlsSettings,
+    BrokerUrl, HostSettings, KafkaReset, KafkaSasl, KafkaSettings, KafkaTls, MqttSettings, MqttVersion,
+    Retained, SaslMechanism, SimulatedSettings, SourceSettings, StatusSettings, TlsSettings,
 };
 pub use storage::{PostgresUrl, StorageSettings, StorageUrl, Synchronous, TimescaleDb};
 pub use supervision::SupervisionSettings;

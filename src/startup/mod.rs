@@ -5,6 +5,7 @@
 //! nothing behind but the database; the address is bound before that is opened. One service at a time runs on a database.
 
 pub mod catalog;
+pub mod kafka;
 mod mqtt;
 pub mod pipeline;
 mod plan;
@@ -21,6 +22,7 @@ use secrecy::SecretString;
 use tokio::sync::mpsc;
 
 use self::catalog::SettingsCatalog;
+pub use self::kafka::KafkaSetupError;
 use self::pipeline::Pipeline;
 use crate::actors::ingest::{HttpIngest, Intake, SourceCommand, SourceState};
 use crate::actors::storage::archivist::Archivist;
@@ -57,6 +59,11 @@ pub enum StartError {
     Machine(#[from] MachineError),
     #[error("source `{name}`: {error}")]
     Simulator { name: SourceName, error: SimulatorError },
+    #[error("source `{name}`: {error}")]
+    Kafka {
+        name: SourceName,
+        error: KafkaSetupError,
+    },
 }
 
 /// The service, running.

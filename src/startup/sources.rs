@@ -3,19 +3,20 @@
 use std::path::Path;
 use std::time::Duration;
 
-use actix::Handler;
 use actix::dev::ToEnvelope;
+use actix::{Addr, Handler};
 
 use super::pipeline::Pipeline;
-use super::{Sources, StartError, mqtt, plan};
+use super::{Sources, StartError, kafka, mqtt, plan};
+use crate::actors::ingest::kafka::KafkaSource;
 use crate::actors::ingest::mqtt::MqttSource;
 use crate::actors::ingest::{
-    Feed, HostFeed, Intake, IntakeSettings, OwnFeed, PolledSource, SimulatedFeed, SourceCommand,
+    Feed, HostFeed, Intake, IntakeSettings, OwnFeed, PolledSource, Seek, SimulatedFeed, SourceCommand,
 };
 use crate::actors::supervision::Supervise;
 use crate::domain::SourceName;
 use crate::machine::MachineReader;
-use crate::settings::{Settings, SourceSettings, StorageUrl};
+use crate::settings::{KafkaSettings, Settings, SourceSettings, StorageUrl};
 use crate::simulate::Simulator;
 use crate::web::SourceEntry;
 
@@ -48,6 +49,7 @@ pub(super) fn start(
                 let reader = MachineReader::new(data.unwrap_or(Path::new(".")))?;
                 starter.start_feed(name, "host", host.interval, HostFeed::new(reader));
             }
+            SourceSettings::Kafka(kafka) => starter.start_kafka(name, kafka, settings)?,
             SourceSettings::Mqtt(settings) => {
                 let (store, figures) = (
                     starter.pipeline.store.clone(),
@@ -93,6 +95,29 @@ impl Starter<'_> {
         });
     }
 
+    fn start_kafka(
+        &mut self,
+        name: &SourceName,
+        source: &KafkaSettings,
+        settings: &Settings,
+    ) -> Result<(), StartError> {
+        let client = kafka::consumer(source).map_err(|error| StartError::Kafka {
+            name: name.clone(),
+            error,
+        })?;
+        let mut intakes = self.intakes.clone();
+        intakes.mapping = source.payload().json(intakes.mapping.max_items);
+        let parts = kafka::parts(source, client, settings);
+        let (store, metrics) = (self.pipeline.store.clone(), self.pipeline.metrics.clone());
+        let address = self.start(name, "kafka", intakes, move |intake| {
+            KafkaSource::new(parts(intake, store, metrics))
+        });
+        if let Some(entry) = self.sources.get_mut(name) {
+            entry.seek = Some(address.recipient::<Seek>());
+        }
+        Ok(())
+    }
+
     /// Starts any source: an actor with a way in of its own.
     fn start<S>(
         &mut self,
@@ -100,7 +125,8 @@ impl Starter<'_> {
         kind: &'static str,
         settings: IntakeSettings,
         make: impl FnOnce(Intake) -> S + Send + 'static,
-    ) where
+    ) -> Addr<S>
+    where
         S: Supervise + Handler<SourceCommand>,
         S::Context: ToEnvelope<S, SourceCommand>,
     {
@@ -113,9 +139,11 @@ impl Starter<'_> {
         let entry = SourceEntry {
             kind,
             handle,
-            control: address.recipient(),
+            control: address.clone().recipient(),
+            seek: None,
             intake,
         };
         self.sources.insert(name.clone(), entry);
+        address
     }
 }

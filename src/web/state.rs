@@ -11,7 +11,7 @@ use actix::{Actor, Addr, Handler, MailboxError, Message, Recipient};
 use super::problem::{Kind, Problem};
 use super::tokens::TokenService;
 use crate::actors::Rails;
-use crate::actors::ingest::{HttpIngest, Intake, SourceCommand, SourceStatus};
+use crate::actors::ingest::{HttpIngest, Intake, Seek, SeekError, SeekedTo, SourceCommand, SourceStatus};
 use crate::actors::latest::Latest;
 use crate::actors::registry::{Registry, SensorInfo};
 use crate::actors::shard::ShardSupervisor;
@@ -23,6 +23,8 @@ use crate::storage::Store;
 
 /// How long an actor may take to answer before the request fails.
 const ACTOR_PATIENCE: Duration = Duration::from_secs(5);
+/// The same for a seek, which waits for what is under way.
+const SEEK_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Given to [`serve`](super::serve) by the one who starts the service.
 pub struct AppState {
@@ -48,6 +50,8 @@ pub struct SourceEntry {
     pub kind: &'static str,
     pub handle: Arc<Handle>,
     pub control: Recipient<SourceCommand>,
+    /// Where the source has positions that can be moved.
+    pub seek: Option<Recipient<Seek>>,
     pub intake: Intake,
 }
 
@@ -80,6 +84,25 @@ impl SourceEntry {
     pub(super) async fn tell(&self, command: SourceCommand) -> Result<SourceStatus, Problem> {
         let answer = self.control.send(command).timeout(ACTOR_PATIENCE).await;
         answer.map_err(unanswered)
+    }
+
+    /// Has the source read from elsewhere, and waits until that is stored.
+    pub(super) async fn seek(&self, seek: Seek) -> Result<Vec<SeekedTo>, Problem> {
+        let Some(recipient) = &self.seek else {
+            return Err(Problem::new(
+                Kind::Conflict,
+                "a source of this kind has no positions to move",
+            ));
+        };
+        let answer = recipient.send(seek).timeout(SEEK_PATIENCE).await;
+        answer.map_err(unanswered)?.map_err(|error| {
+            let kind = match &error {
+                SeekError::NotAssigned(_) => Kind::NotFound,
+                SeekError::Busy => Kind::Conflict,
+                SeekError::Failed(_) => Kind::Unavailable,
+            };
+            Problem::new(kind, error.to_string())
+        })
     }
 }
 

@@ -41,8 +41,22 @@ impl Api {
         request.bearer_auth(&self.token)
     }
 
+    /// `http://host:port`
+    #[allow(dead_code, reason = "the tests of Kafka share this file")]
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
     pub async fn try_get(&self, path: &str) -> reqwest::Result<Answer> {
         Answer::read(self.request(Method::GET, path).send().await?).await
+    }
+
+    /// An answer that is not JSON.
+    #[allow(dead_code, reason = "the tests of Kafka share this file")]
+    pub async fn text(&self, path: &str) -> String {
+        let request = self.client.get(format!("{}{path}", self.base));
+        let answer = request.bearer_auth(&self.token).send().await.unwrap();
+        answer.text().await.unwrap()
     }
 
     pub async fn get(&self, path: &str) -> Value {

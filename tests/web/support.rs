@@ -89,6 +89,7 @@ impl App {
         let entry = SourceEntry {
             kind: "quiet",
             handle,
+            seek: None,
             control: source.recipient(),
             intake: quiet,
         };

@@ -165,16 +165,8 @@ impl<'i> DraftBatch<'i> {
         });
     }
 
-    fn reject(
-        &mut self,
-        place: Place<'_>,
-        item: u32,
-        mut field: String,
-        kind: RejectReason,
-        reason: String,
-        sensor: Option<&str>,
-        payload: Vec<u8>,
-    ) {
+    fn reject(&mut self, place: Place<'_>, mut refusal: ItemRefusal, sensor: Option<&str>, payload: Vec<u8>) {
+        let field = &mut refusal.field;
         if field.len() > MAX_QUOTED {
             field.truncate(field.floor_char_boundary(MAX_QUOTED));
             field.push('…');
@@ -192,15 +184,15 @@ impl<'i> DraftBatch<'i> {
             position: place.to_string(),
             sensor,
             payload,
-            reason: kind,
-            detail: format!("item {item}: `{}` {reason}", field.escape_debug()),
+            reason: refusal.kind,
+            detail: format!(
+                "item {}: `{}` {}",
+                refusal.index,
+                refusal.field.escape_debug(),
+                refusal.reason
+            ),
         });
-        self.refused.push(ItemRefusal {
-            index: item,
-            field,
-            kind,
-            reason,
-        });
+        self.refused.push(refusal);
     }
 
     /// Takes a draft of whatever kind, new names too.
@@ -215,15 +207,13 @@ impl<'i> DraftBatch<'i> {
             Err((field, kind, reason)) => {
                 let mut payload = Vec::new();
                 crate::decode::encode_canonical(draft, &mut payload);
-                self.reject(
-                    place,
-                    draft.item,
-                    field.to_owned(),
+                let refusal = ItemRefusal {
+                    index: draft.item,
+                    field: field.to_owned(),
                     kind,
                     reason,
-                    Some(&draft.sensor),
-                    payload,
-                );
+                };
+                self.reject(place, refusal, Some(&draft.sensor), payload);
             }
         }
     }
@@ -231,15 +221,14 @@ impl<'i> DraftBatch<'i> {
     fn refuse(&mut self, refusal: Refusal<'_>, place: Place<'_>) {
         self.received += 1;
         let kept = refusal.payload.len().min(DeadLetter::MAX_PAYLOAD);
-        self.reject(
-            place,
-            refusal.item,
-            refusal.field.into_owned(),
-            refusal.kind,
-            refusal.reason,
-            refusal.sensor.as_deref(),
-            refusal.payload[..kept].to_vec(),
-        );
+        let payload = refusal.payload[..kept].to_vec();
+        let item = ItemRefusal {
+            index: refusal.item,
+            field: refusal.field.into_owned(),
+            kind: refusal.kind,
+            reason: refusal.reason,
+        };
+        self.reject(place, item, refusal.sensor.as_deref(), payload);
     }
 }
 

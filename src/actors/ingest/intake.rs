@@ -24,6 +24,16 @@ pub struct IntakeSettings {
     pub mapping: JsonMapping,
 }
 
+/// Why a batch is not on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotSent {
+    #[error("the source has as much under way as it may")]
+    Busy,
+    /// What was sent off before may be undelivered.
+    #[error("the pipeline has begun anew from what is stored")]
+    Ended,
+}
+
 /// Cheap to clone; clones share the permits.
 #[derive(Clone)]
 pub struct Intake {
@@ -106,7 +116,7 @@ impl Intake {
             .permits
             .acquire(weight(batch.received()), weight(bytes as u64))
             .await?;
-        Ok(self.depart(batch, permit, positions).await)
+        Ok(self.depart(batch, permit, positions, None).1.await)
     }
 
     /// Sends the batch off if there is room now. What is returned waits for what becomes of it.
@@ -119,15 +129,43 @@ impl Intake {
         let permit = self
             .permits
             .try_acquire(weight(batch.received()), weight(bytes as u64))?;
-        Ok(self.depart(batch, permit, positions))
+        Ok(self.depart(batch, permit, positions, None).1)
     }
 
+    /// As [`Self::try_deliver`], for a source whose batches must be stored in their order or not at all: the batch departs only
+    /// while `epoch` lasts, which is to say, while everything that was sent off in it is on its way or stored. One that is
+    /// larger than the share of its source takes the whole of it.
+    pub fn try_deliver_in(
+        &self,
+        epoch: u64,
+        batch: DraftBatch<'_>,
+        bytes: usize,
+        positions: Vec<Position>,
+    ) -> Result<impl Future<Output = Delivery> + use<>, NotSent> {
+        let share = self.settings.share;
+        let permit = self.permits.try_acquire(
+            weight(batch.received()).min(share.readings),
+            weight(bytes as u64).min(share.bytes),
+        );
+        match self.depart(batch, permit.map_err(|_| NotSent::Busy)?, positions, Some(epoch)) {
+            (true, delivery) => Ok(delivery),
+            (false, _) => Err(NotSent::Ended),
+        }
+    }
+
+    /// The epoch of what is sent off now.
+    pub fn epoch(&self) -> u64 {
+        self.rails.dispatched().0
+    }
+
+    /// Whether it departed, and what becomes of it.
     fn depart(
         &self,
         mut batch: DraftBatch<'_>,
         permit: Permit,
         positions: Vec<Position>,
-    ) -> impl Future<Output = Delivery> + use<> {
+        epoch: Option<u64>,
+    ) -> (bool, impl Future<Output = Delivery> + use<>) {
         let (mut sensors, mut series) = (Vec::new(), Vec::new());
         for id in &batch.unsaved {
             if let Some((sensor, definition)) = self.registry().define(*id) {
@@ -150,8 +188,15 @@ impl Intake {
             acknowledgement,
             permit: Some(permit),
         };
-        self.rails.dispatch(batch.readings, cargo);
-        async move { delivery.await.unwrap_or(Delivery::Undelivered) }
+        let departed = match epoch {
+            Some(epoch) => self.rails.dispatch_in(epoch, batch.readings, cargo),
+            None => {
+                self.rails.dispatch(batch.readings, cargo);
+                true
+            }
+        };
+        let delivery = async move { delivery.await.unwrap_or(Delivery::Undelivered) };
+        (departed, delivery)
     }
 }
 

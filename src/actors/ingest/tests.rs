@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use super::*;
 use crate::actors::Rails;
 use crate::actors::batch::{Delivery, SliceGuard};
-use crate::actors::dispatcher::{Dispatcher, Incoming, Rewind, ShardQueue};
+use crate::actors::dispatcher::{Condemned, Dispatcher, Incoming, Rewind, ShardQueue};
 use crate::actors::fixture::{Station, registry};
 use crate::actors::permits::{PermitError, Share};
 use crate::actors::shard::ShardWork;
@@ -42,6 +42,7 @@ struct Quay {
     clock: Arc<ManualClock>,
     station: Arc<Station>,
     waiting: Waiting,
+    rails: Arc<Rails>,
     intake: Intake,
 }
 
@@ -67,11 +68,13 @@ impl Quay {
             batch_readings: 3,
             mapping: JsonMapping::default(),
         };
+        let rails = Arc::new(rails);
         Self {
             clock,
             station,
             waiting,
-            intake: Intake::new(source("test"), Arc::new(rails), settings),
+            intake: Intake::new(source("test"), rails.clone(), settings),
+            rails,
         }
     }
 
@@ -296,6 +299,39 @@ async fn without_room_a_batch_waits_or_is_told_so() {
     assert!(matches!(busy(1_001), Some(PermitError::TooLarge(_))));
     assert!(busy(1).is_none());
     drop(first);
+}
+
+#[tokio::test]
+async fn what_must_stay_in_order_departs_only_while_its_epoch_lasts() {
+    let quay = Quay::new();
+    let epoch = quay.intake.epoch();
+    let send = |epoch, time| {
+        let batch = quay.decode(&item("s", NOW.0 + time));
+        let sent = quay.intake.try_deliver_in(epoch, batch, 1, Vec::new());
+        sent.map(drop).err()
+    };
+    assert_eq!(send(epoch, 1), None);
+    quay.rails.rewind(None, Condemned::default());
+    assert_eq!(send(epoch, 2), Some(NotSent::Ended));
+    assert_eq!(quay.waiting.lock().len(), 1, "it has not departed");
+    assert_eq!(quay.intake.room(), 3, "it keeps no room");
+    assert_eq!(send(quay.intake.epoch(), 2), None);
+    assert_eq!(quay.waiting.lock().len(), 2);
+}
+
+#[tokio::test]
+async fn a_message_that_is_larger_than_the_share_takes_all_of_it() {
+    let quay = Quay::new();
+    let six = r#"{"sensor_id":"s","a":1,"b":2,"c":3,"d":4,"e":5,"f":6}"#;
+    let epoch = quay.intake.epoch();
+    let send = || {
+        quay.intake
+            .try_deliver_in(epoch, quay.decode(six), 2_000, Vec::new())
+    };
+    let first = send();
+    assert!(first.is_ok());
+    assert_eq!(quay.intake.room(), 0);
+    assert_eq!(send().map(drop).err(), Some(NotSent::Busy));
 }
 
 /// What an HTTP push gets, of a database that answers when it likes.
