@@ -55,6 +55,13 @@ pub struct KafkaSetupError {
     error: std::io::Error,
 }
 
+/// What the client of every source is told, whatever its settings.
+pub fn defaults() -> ClientConfig {
+    let all = DEFAULTS.into_iter().chain(FIXED);
+    all.map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .collect()
+}
+
 /// The configuration of a consumer.
 pub(super) fn consumer(settings: &KafkaSettings) -> Result<ClientConfig, KafkaSetupError> {
     let mut config = ClientConfig::new();
