@@ -13,7 +13,7 @@ use crate::actors::ingest::{
     Feed, HostFeed, Intake, IntakeSettings, OwnFeed, PolledSource, SimulatedFeed, SourceCommand,
 };
 use crate::actors::supervision::Supervise;
-use crate::domain::SourceName;
+use crate::domain::{Home, SourceName};
 use crate::machine::MachineReader;
 use crate::settings::{Settings, SourceSettings, StorageUrl};
 use crate::simulate::Simulator;
@@ -34,9 +34,13 @@ pub(super) fn start(
         arbiter: pipeline.arbiter(),
         pipeline,
         intakes,
+        own_home: plan::own_home(settings),
         sources: Sources::new(),
     };
-    let own = OwnFeed(starter.pipeline.statistics.clone());
+    let own = OwnFeed {
+        sensor: plan::own_sensor(settings, "sensorhive"),
+        statistics: starter.pipeline.statistics.clone(),
+    };
     starter.start_feed(&plan::name("sensorhive"), "own", OWN_INTERVAL, own);
     for (name, source) in settings.sources.iter().filter(|(_, source)| source.enabled()) {
         match source {
@@ -45,8 +49,9 @@ pub(super) fn start(
                     StorageUrl::Sqlite(path) => path.parent().filter(|path| *path != Path::new("")),
                     StorageUrl::Postgres(_) => None,
                 };
+                let sensor = plan::own_sensor(settings, "host");
                 let reader = MachineReader::new(data.unwrap_or(Path::new(".")))?;
-                starter.start_feed(name, "host", host.interval, HostFeed::new(reader));
+                starter.start_feed(name, "host", host.interval, HostFeed::new(reader, sensor));
             }
             SourceSettings::Mqtt(settings) => {
                 let (store, figures) = (
@@ -77,6 +82,8 @@ struct Starter<'p> {
     arbiter: actix::ArbiterHandle,
     pipeline: &'p mut Pipeline,
     intakes: &'p IntakeSettings,
+    /// Where sensors live that this instance alone can have.
+    own_home: Option<Home>,
     sources: Sources,
 }
 
@@ -88,7 +95,12 @@ impl Starter<'_> {
         every: Duration,
         feed: F,
     ) {
+        let home = self.own_home.clone();
         self.start(name, kind, self.intakes.clone(), move |intake| {
+            let intake = match &home {
+                Some(home) => intake.at_home(home),
+                None => intake,
+            };
             PolledSource::new(feed, intake, every)
         });
     }
