@@ -51,6 +51,14 @@ impl Api {
         answer.body
     }
 
+    pub async fn text(&self, path: &str) -> String {
+        let request = self
+            .client
+            .get(format!("{}{path}", self.base))
+            .bearer_auth(&self.token);
+        request.send().await.unwrap().text().await.unwrap()
+    }
+
     /// Without a token, as a device would.
     pub async fn try_ingest(&self, payload: &Value) -> reqwest::Result<Answer> {
         let request = self.client.post(format!("{}/api/ingest", self.base));
