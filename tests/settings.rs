@@ -371,6 +371,36 @@ fn a_broker_needs_an_address_topics_and_what_belongs_together() {
 }
 
 #[test]
+fn several_instances_share_only_what_can_be_shared() {
+    let shared = "[storage]\nshared = true\n";
+    let found = problems(load(&format!("{shared}[sources.made-up]\nkind = \"simulated\"")));
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(
+        found
+            .iter()
+            .any(|problem| problem.starts_with("storage.shared needs PostgreSQL")),
+        "{found:?}"
+    );
+    assert!(
+        found
+            .iter()
+            .any(|problem| problem.starts_with("sources.made-up cannot be shared")),
+        "{found:?}"
+    );
+    let url = "url = \"postgres://u@h/d\"\n";
+    let settings = load(&format!("{shared}{url}instance = \"plant-1.a\"")).unwrap();
+    assert_eq!(
+        (settings.storage.shared, settings.storage.instance.as_str()),
+        (true, "plant-1.a")
+    );
+    let found = problems(load(&format!("{shared}{url}instance = \"a b\"")));
+    assert!(
+        found[0].starts_with("storage.instance must be at most 64"),
+        "{found:?}"
+    );
+}
+
+#[test]
 fn what_is_not_built_yet_is_accepted_and_named() {
     let settings = load(
         "[mqtt_listener]\nenabled = true\n[[rules]]\nname = 'x'\n[alerting]\ngroup_wait = '30s'

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{ClientConfig, Message};
-use sensorhive::actors::ingest::kafka::{Alone, KafkaParts, KafkaSource, Reset};
+use sensorhive::actors::ingest::kafka::{KafkaParts, KafkaSource, Reset};
 use sensorhive::decode::{Hints, JsonMapping, decode_json};
 use sensorhive::startup::kafka;
 use sensorhive::storage::null::NullStore;
@@ -89,7 +89,7 @@ impl Lane {
                 intake: world::intake(&pipeline, "kafka"),
                 store,
                 metrics: pipeline.metrics.clone(),
-                ownership: Arc::new(Alone),
+                ownership: pipeline.ownership(),
                 client: config(broker),
                 topics: vec![topic.to_owned()],
                 reset: Reset::Earliest,

@@ -260,7 +260,23 @@ impl<W> Dispatcher<W> {
     }
 
     pub fn add_numbers(&self, first: BatchNumber) {
-        self.order.lock().next_block = Some(first.0..first.0 + NUMBER_BLOCK);
+        let mut order = self.order.lock();
+        // A block that was begun meanwhile may be a later one.
+        if first.0 >= order.block.end {
+            order.next_block = Some(first.0..first.0 + NUMBER_BLOCK);
+        }
+    }
+
+    /// The next batch has the first number of this block, which nobody else was given: what it brings of a sensor that came from
+    /// another instance has greater sequences than all that the other one stored. And its active clock stands no earlier than
+    /// `active`, where the other one's stood.
+    pub fn begin_block(&self, first: BatchNumber, active: ActiveTime) {
+        let mut order = self.order.lock();
+        if first.0 >= order.block.end {
+            order.block = first.0..first.0 + NUMBER_BLOCK;
+            order.next_block = None;
+        }
+        order.at.active = order.at.active.max(active);
     }
 
     fn number(&self, order: &mut Order) -> Option<Number> {

@@ -2,7 +2,7 @@
 
 use super::problem::{Origin, Problem};
 use super::tree::Node;
-use super::{ArchiveUrl, MqttSettings, MqttVersion, Settings, SourceSettings};
+use super::{ArchiveUrl, MqttSettings, MqttVersion, Settings, SourceSettings, StorageUrl};
 
 /// Adds a problem for each pair of settings that do not fit. A key that is wrong by itself is not judged again.
 pub(super) fn check(settings: &Settings, tree: &Node, problems: &mut Vec<Problem>) {
@@ -43,6 +43,12 @@ pub(super) fn check(settings: &Settings, tree: &Node, problems: &mut Vec<Problem
         "limits.bytes_in_flight",
         "must not be more than `limits.bytes_in_flight`",
     );
+    must(
+        !storage.shared || matches!(storage.url, StorageUrl::Postgres(_)),
+        "storage.shared",
+        "storage.url",
+        "needs PostgreSQL: set `storage.url` to \"postgres://…\"",
+    );
     if let Some(archive) = &storage.archive {
         must(
             storage.retention.is_none_or(|kept| kept >= archive.after),
@@ -74,6 +80,12 @@ pub(super) fn check(settings: &Settings, tree: &Node, problems: &mut Vec<Problem
         let key = format!("sources.{name}");
         let reserved = ["http", "sensorhive"].contains(&name.as_str());
         must(!reserved, &key, "", "has a name that the service uses itself");
+        must(
+            !(storage.shared && source.enabled() && source.needs_one_instance()),
+            &key,
+            "",
+            "cannot be shared by several instances (`storage.shared`): only sources of kind `kafka` and `host` can",
+        );
         if let SourceSettings::Simulated(simulated) = source {
             must(
                 simulated.rate <= 1e6 * f64::from(simulated.sensors),

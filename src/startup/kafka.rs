@@ -7,10 +7,10 @@ use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 
 use crate::actors::ingest::Intake;
-use crate::actors::ingest::kafka::{Alone, KafkaParts, Reset};
+use crate::actors::ingest::kafka::{KafkaParts, Reset};
+use crate::actors::ownership::Ownership;
 use crate::metrics::Metrics;
 use crate::settings::{KafkaReset, KafkaSettings, Settings};
-use crate::storage::Store;
 
 /// What the client is told, unless the operator says otherwise.
 const DEFAULTS: [(&str, &str); 9] = [
@@ -93,14 +93,14 @@ pub(super) fn parts(
     kafka: &KafkaSettings,
     client: ClientConfig,
     settings: &Settings,
-) -> impl FnOnce(Intake, Arc<dyn Store>, Arc<Metrics>) -> KafkaParts + Send + 'static {
+) -> impl FnOnce(Intake, Ownership, Arc<Metrics>) -> KafkaParts + Send + 'static {
     let kafka = kafka.clone();
     let max_payload = usize::try_from(settings.limits.payload).unwrap_or(usize::MAX);
-    move |intake, store, metrics| KafkaParts {
+    move |intake, ownership, metrics| KafkaParts {
         intake,
-        store,
+        store: ownership.store.clone(),
         metrics,
-        ownership: Arc::new(Alone),
+        ownership,
         topics: kafka.topics,
         reset: match kafka.reset {
             KafkaReset::Earliest => Reset::Earliest,

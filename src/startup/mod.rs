@@ -2,7 +2,8 @@
 //!
 //! Start: address, store, pipeline, sources, web server. Drain, the other way: requests under way are answered, sources stop,
 //! what is on its way is committed with a snapshot of every sensor, the store closes. Invariant: a start that fails leaves
-//! nothing behind but the database; the address is bound before that is opened. One service at a time runs on a database.
+//! nothing behind but the database; the address is bound before that is opened. One service at a time runs on a database, or
+//! several that say so.
 
 pub mod catalog;
 pub mod kafka;
@@ -34,7 +35,7 @@ use crate::settings::{Settings, StorageUrl};
 use crate::simulate::SimulatorError;
 use crate::storage::postgres::SessionLock;
 use crate::storage::sqlite::{ServiceLock, SqliteStore};
-use crate::storage::{ErrorClass, PostgresSettings, PostgresStore, Store, StoreError};
+use crate::storage::{ErrorClass, InstanceId, PostgresSettings, PostgresStore, Store, StoreError};
 use crate::web::tokens::TokenError;
 use crate::web::{self, AppState, ServeError, TokenService};
 
@@ -92,7 +93,8 @@ impl Service {
     /// Starts everything; returns when requests are answered.
     pub async fn start(settings: &Settings) -> Result<Self, StartError> {
         let listener = web::bind(settings.http.listen)?;
-        let lock = lock_database(settings).await?;
+        let instance = settings.storage.shared.then(|| plan::instance(settings));
+        let lock = lock_database(settings, instance).await?;
         let store = open_store(settings).await?;
         tracing::info!(store = store.describe(), "the store is open");
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -222,20 +224,27 @@ pub enum Lock {
     Session(SessionLock),
 }
 
-/// Fails with [`ErrorClass::Unusable`] where a service runs on the database.
-pub async fn lock_database(settings: &Settings) -> Result<Lock, StoreError> {
+/// Keeps the database for ourselves, or, as `instance`, for us and others who say who they are. Fails with
+/// [`ErrorClass::Unusable`] where somebody runs on it with whom it is not shared.
+pub async fn lock_database(settings: &Settings, instance: Option<InstanceId>) -> Result<Lock, StoreError> {
     let storage = &settings.storage;
     Ok(match &storage.url {
         StorageUrl::Sqlite(path) => Lock::File(ServiceLock::take(path)?),
-        StorageUrl::Postgres(url) => Lock::Session(wait_for_server(&plan::postgres(url, storage)?).await?),
+        StorageUrl::Postgres(url) => {
+            let database = plan::postgres(url, storage)?;
+            Lock::Session(wait_for_server(&database, instance.as_ref()).await?)
+        }
     })
 }
 
 /// A server that starts beside us, or is failing over, is waited for.
-async fn wait_for_server(settings: &PostgresSettings) -> Result<SessionLock, StoreError> {
+async fn wait_for_server(
+    settings: &PostgresSettings,
+    instance: Option<&InstanceId>,
+) -> Result<SessionLock, StoreError> {
     let until = Instant::now() + SERVER_WAIT;
     loop {
-        match SessionLock::take(settings).await {
+        match SessionLock::take(settings, instance).await {
             Err(error) if error.class == ErrorClass::Transient && Instant::now() < until => {
                 tracing::warn!(%error, "the database cannot be reached, trying again");
                 tokio::time::sleep(SERVER_PAUSE).await;

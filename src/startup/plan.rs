@@ -15,7 +15,7 @@ use crate::actors::supervision::{Backoff, CrashBudget, Policy};
 use crate::archive::{Limits, Location, S3Location};
 use crate::decode::JsonMapping;
 use crate::decode::range::TimeRange;
-use crate::domain::{Micros, SourceName};
+use crate::domain::{Home, Micros, SourceName};
 use crate::settings::{self, ArchiveUrl, PostgresUrl, Settings, StorageSettings, TimescaleDb};
 use crate::storage::sqlite::{SqliteSettings, Synchronous};
 use crate::storage::{ErrorClass, InstanceId, PostgresSettings, StoreError, Timescale};
@@ -82,6 +82,7 @@ pub(super) fn postgres(
         query_timeout: settings.query_timeout,
         chunk_interval: settings.chunk_interval,
         compress_after: settings.compress_after,
+        shared: settings.shared,
         ..postgres
     })
 }
@@ -109,6 +110,30 @@ pub(super) fn archive(settings: &StorageSettings) -> Option<(Location, Limits)> 
     Some((location, limits))
 }
 
+/// The name of this instance: where several share the database, what the settings say or the machine is called.
+pub(super) fn instance(settings: &Settings) -> InstanceId {
+    let StorageSettings { shared, instance, .. } = &settings.storage;
+    InstanceId(match (shared, instance.as_str()) {
+        (false, _) => "sensorhive".to_owned(),
+        (true, "") => sysinfo::System::host_name().unwrap_or_else(|_| "sensorhive".to_owned()),
+        (true, name) => name.to_owned(),
+    })
+}
+
+/// What a sensor of this machine is called: where several instances watch theirs, each with its name.
+pub(super) fn own_sensor(settings: &Settings, name: &str) -> String {
+    match settings.storage.shared {
+        true => format!("{name}-{}", instance(settings).0),
+        false => name.to_owned(),
+    }
+}
+
+/// Where what one instance alone can have comes from.
+pub(super) fn own_home(settings: &Settings) -> Option<Home> {
+    let shared = settings.storage.shared;
+    shared.then(|| Home::instance(&instance(settings).0))
+}
+
 pub(super) fn pipeline(settings: &Settings) -> PipelineSettings {
     let cores = available_parallelism().map_or(1, |cores| u16::try_from(cores.get()).unwrap_or(u16::MAX));
     let shards = match settings.pipeline.shards {
@@ -131,7 +156,8 @@ pub(super) fn pipeline(settings: &Settings) -> PipelineSettings {
     };
     let storage = &settings.storage;
     PipelineSettings {
-        instance: InstanceId("sensorhive".to_owned()),
+        instance: instance(settings),
+        shared: settings.storage.shared,
         internal: name("internal"),
         shards,
         limits: RegistryLimits {

@@ -14,7 +14,7 @@ use crate::actors::ingest::{
     Feed, HostFeed, Intake, IntakeSettings, OwnFeed, PolledSource, Seek, SimulatedFeed, SourceCommand,
 };
 use crate::actors::supervision::Supervise;
-use crate::domain::SourceName;
+use crate::domain::{Home, SourceName};
 use crate::machine::MachineReader;
 use crate::settings::{KafkaSettings, Settings, SourceSettings, StorageUrl};
 use crate::simulate::Simulator;
@@ -35,9 +35,13 @@ pub(super) fn start(
         arbiter: pipeline.arbiter(),
         pipeline,
         intakes,
+        own_home: plan::own_home(settings),
         sources: Sources::new(),
     };
-    let own = OwnFeed(starter.pipeline.statistics.clone());
+    let own = OwnFeed {
+        sensor: plan::own_sensor(settings, "sensorhive"),
+        statistics: starter.pipeline.statistics.clone(),
+    };
     starter.start_feed(&plan::name("sensorhive"), "own", OWN_INTERVAL, own);
     for (name, source) in settings.sources.iter().filter(|(_, source)| source.enabled()) {
         match source {
@@ -46,8 +50,9 @@ pub(super) fn start(
                     StorageUrl::Sqlite(path) => path.parent().filter(|path| *path != Path::new("")),
                     StorageUrl::Postgres(_) => None,
                 };
+                let sensor = plan::own_sensor(settings, "host");
                 let reader = MachineReader::new(data.unwrap_or(Path::new(".")))?;
-                starter.start_feed(name, "host", host.interval, HostFeed::new(reader));
+                starter.start_feed(name, "host", host.interval, HostFeed::new(reader, sensor));
             }
             SourceSettings::Kafka(kafka) => starter.start_kafka(name, kafka, settings)?,
             SourceSettings::Mqtt(settings) => {
@@ -79,6 +84,8 @@ struct Starter<'p> {
     arbiter: actix::ArbiterHandle,
     pipeline: &'p mut Pipeline,
     intakes: &'p IntakeSettings,
+    /// Where sensors live that this instance alone can have.
+    own_home: Option<Home>,
     sources: Sources,
 }
 
@@ -90,7 +97,12 @@ impl Starter<'_> {
         every: Duration,
         feed: F,
     ) {
+        let home = self.own_home.clone();
         self.start(name, kind, self.intakes.clone(), move |intake| {
+            let intake = match &home {
+                Some(home) => intake.at_home(home),
+                None => intake,
+            };
             PolledSource::new(feed, intake, every)
         });
     }
@@ -108,9 +120,9 @@ impl Starter<'_> {
         let mut intakes = self.intakes.clone();
         intakes.mapping = source.payload().json(intakes.mapping.max_items);
         let parts = kafka::parts(source, client, settings);
-        let (store, metrics) = (self.pipeline.store.clone(), self.pipeline.metrics.clone());
+        let (ownership, metrics) = (self.pipeline.ownership(), self.pipeline.metrics.clone());
         let address = self.start(name, "kafka", intakes, move |intake| {
-            KafkaSource::new(parts(intake, store, metrics))
+            KafkaSource::new(parts(intake, ownership, metrics))
         });
         if let Some(entry) = self.sources.get_mut(name) {
             entry.seek = Some(address.recipient::<Seek>());

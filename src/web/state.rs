@@ -74,6 +74,15 @@ impl AppState {
         found.ok_or_else(|| Problem::new(Kind::NotFound, "there is no sensor of this id"))
     }
 
+    /// What is done to a sensor's actor is done where it is.
+    pub(super) fn require_ours(&self, sensor: &SensorInfo) -> Result<(), Problem> {
+        if self.registry().is_ours(sensor.key) {
+            return Ok(());
+        }
+        let why = "another instance has this sensor at the moment, ask that one";
+        Err(Problem::new(Kind::Conflict, why))
+    }
+
     pub(super) fn shard(&self, shard: u16) -> Result<&Addr<ShardSupervisor>, Problem> {
         let found = self.shards.get(usize::from(shard));
         found.ok_or_else(|| Problem::new(Kind::NotFound, format!("there is no shard {shard}")))

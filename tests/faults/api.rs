@@ -52,7 +52,7 @@ impl Api {
     }
 
     /// An answer that is not JSON.
-    #[allow(dead_code, reason = "the tests of Kafka share this file")]
+    #[allow(dead_code, reason = "others share this file")]
     pub async fn text(&self, path: &str) -> String {
         let request = self.client.get(format!("{}{path}", self.base));
         let answer = request.bearer_auth(&self.token).send().await.unwrap();

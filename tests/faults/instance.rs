@@ -188,6 +188,10 @@ impl Instance {
         rustix::process::kill_process(self.process.pid(), Signal::TERM).unwrap();
     }
 
+    pub fn pid(&self) -> Pid {
+        self.process.pid()
+    }
+
     /// Waits for it to end by itself.
     pub async fn ended(&mut self) -> ExitStatus {
         until("the end of the process", async || {

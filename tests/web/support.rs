@@ -262,6 +262,7 @@ pub fn intake(name: &str, pipeline: &Pipeline, mapping: JsonMapping) -> Intake {
 fn pipeline_settings() -> PipelineSettings {
     let policy = Policy::default();
     PipelineSettings {
+        shared: false,
         instance: InstanceId("test".into()),
         internal: SourceName::parse("internal").unwrap(),
         shards: 2,

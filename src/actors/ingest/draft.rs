@@ -9,7 +9,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::Intake;
 use crate::actors::dispatcher::Incoming;
-use crate::actors::registry::{self, Resolved};
+use crate::actors::registry::{self, HomeId, Resolved, Unresolved};
 use crate::decode::{Draft, Hints, Refusal, Sink, decode_json, range};
 use crate::domain::{
     DeadLetter, LedgerDelta, MetricName, Quality, Reading, RejectReason, SensorId, SensorKey, SeriesId,
@@ -51,6 +51,8 @@ pub struct DraftBatch<'i> {
     pub(super) source_ledger: LedgerDelta,
     rejected: FxHashMap<SensorKey, u64>,
     pub(super) dead_letters: Vec<DeadLetter>,
+    /// Something new had no number: the batch is to be made again when there are some.
+    pub(super) incomplete: bool,
 }
 
 /// What is wrong with one item, for its sender.
@@ -79,6 +81,7 @@ impl<'i> DraftBatch<'i> {
             source_ledger: LedgerDelta::default(),
             rejected: FxHashMap::default(),
             dead_letters: Vec::new(),
+            incomplete: false,
         }
     }
 
@@ -112,7 +115,11 @@ impl<'i> DraftBatch<'i> {
         }
     }
 
-    fn resolve(&self, draft: &Draft<'_>) -> Result<Resolved, (&'static str, RejectReason, String)> {
+    fn resolve(
+        &mut self,
+        draft: &Draft<'_>,
+        home: HomeId,
+    ) -> Result<Resolved, (&'static str, RejectReason, String)> {
         let registry = self.intake.registry();
         let unit = draft.unit.as_deref();
         let invalid =
@@ -120,8 +127,9 @@ impl<'i> DraftBatch<'i> {
         let sensor = SensorId::parse(&draft.sensor).map_err(|error| invalid("sensor_id", error))?;
         let metric = MetricName::parse(&draft.metric).map_err(|error| invalid("metric", error))?;
         registry
-            .resolve(&sensor, &metric, unit, draft.tags.as_ref())
+            .resolve(&sensor, &metric, unit, draft.tags.as_ref(), home)
             .map_err(|error| {
+                self.incomplete |= error == Unresolved::NoNumbers;
                 (
                     "sensor_id",
                     RejectReason::LimitReached,
@@ -196,10 +204,10 @@ impl<'i> DraftBatch<'i> {
     }
 
     /// Takes a draft of whatever kind, new names too.
-    fn take(&mut self, draft: &Draft<'_>, time: Timestamp, place: Place<'_>) {
+    fn take(&mut self, draft: &Draft<'_>, time: Timestamp, place: Place<'_>, home: HomeId) {
         self.received += 1;
         let resolved = match self.in_range(time) {
-            Ok(()) => self.resolve(draft),
+            Ok(()) => self.resolve(draft, home),
             Err(error) => Err(("timestamp", RejectReason::TimeOutOfRange, error.to_string())),
         };
         match resolved {
@@ -236,6 +244,8 @@ impl<'i> DraftBatch<'i> {
 /// together.
 pub struct Filling<'i, 'p> {
     batch: DraftBatch<'i>,
+    /// Of the drafts that wait.
+    home: HomeId,
     waiting: Vec<Waiting<'p>>,
 }
 
@@ -249,6 +259,7 @@ impl<'i: 'p, 'p> Filling<'i, 'p> {
     pub(super) fn new(intake: &'i Intake) -> Self {
         Self {
             batch: DraftBatch::new(intake),
+            home: intake.home(),
             waiting: Vec::with_capacity(registry::AT_ONCE),
         }
     }
@@ -262,6 +273,14 @@ impl<'i: 'p, 'p> Filling<'i, 'p> {
     /// How many readings and refusals there are so far.
     pub fn received(&self) -> u64 {
         self.batch.received + self.waiting.len() as u64
+    }
+
+    /// What is added from now on comes through this home: see [`Registry::home`](registry::Registry::home).
+    pub fn come_through(&mut self, home: HomeId) {
+        if home != self.home {
+            self.resolve();
+            self.home = home;
+        }
     }
 
     /// Whether the time of arrival stood in for one that was not given.
@@ -333,6 +352,7 @@ impl<'i: 'p, 'p> Filling<'i, 'p> {
                 &draft.metric,
                 draft.unit.as_deref(),
                 draft.tags.as_ref(),
+                self.home,
             );
             match known {
                 Some(resolved) if self.batch.in_range(time).is_ok() => {
@@ -341,7 +361,7 @@ impl<'i: 'p, 'p> Filling<'i, 'p> {
                 }
                 _ => {
                     drop(reader);
-                    self.batch.take(&draft, time, place);
+                    self.batch.take(&draft, time, place, self.home);
                     reader = registry.reader();
                 }
             }

@@ -6,10 +6,10 @@ use super::{DraftBatch, Filling, Payload};
 use crate::actors::Rails;
 use crate::actors::batch::{Acknowledgement, Cargo, Delivery};
 use crate::actors::permits::{Permit, PermitError, Permits, Share};
-use crate::actors::registry::Registry;
+use crate::actors::registry::{HomeId, Registry};
 use crate::decode::JsonMapping;
 use crate::decode::range::TimeRange;
-use crate::domain::{SourceName, Timestamp};
+use crate::domain::{Home, SourceName, Timestamp};
 use crate::storage::Position;
 
 /// Bytes of JSON that a reading takes, about.
@@ -41,6 +41,7 @@ pub struct Intake {
     rails: Arc<Rails>,
     permits: Permits,
     settings: Arc<IntakeSettings>,
+    home: HomeId,
 }
 
 impl Intake {
@@ -51,7 +52,20 @@ impl Intake {
             rails,
             permits,
             settings: Arc::new(settings),
+            home: HomeId::NONE,
         }
+    }
+
+    /// What comes in here comes through `home`, unless a batch says otherwise.
+    pub fn at_home(self, home: &Home) -> Self {
+        Self {
+            home: self.registry().home(home),
+            ..self
+        }
+    }
+
+    pub(super) fn home(&self) -> HomeId {
+        self.home
     }
 
     /// A way in for what another source has received, by its settings but for the mapping, in the room of this one.
@@ -166,16 +180,16 @@ impl Intake {
         positions: Vec<Position>,
         epoch: Option<u64>,
     ) -> (bool, impl Future<Output = Delivery> + use<>) {
-        let (mut sensors, mut series) = (Vec::new(), Vec::new());
-        for id in &batch.unsaved {
-            if let Some((sensor, definition)) = self.registry().define(*id) {
-                sensors.push(sensor);
-                series.push(definition);
-            }
-        }
+        let (acknowledgement, delivery) = Acknowledgement::new();
+        let delivery = async move { delivery.await.unwrap_or(Delivery::Undelivered) };
+        let unsaved = batch.unsaved.iter().map(|id| self.registry().define(*id));
+        let Some(definitions) = unsaved.collect::<Option<Vec<_>>>().filter(|_| !batch.incomplete) else {
+            // Its names have to be resolved anew. Dropping the acknowledgement says so.
+            return (true, delivery);
+        };
+        let (mut sensors, series): (Vec<_>, Vec<_>) = definitions.into_iter().unzip();
         sensors.sort_by_key(|sensor| sensor.key);
         sensors.dedup_by_key(|sensor| sensor.key);
-        let (acknowledgement, delivery) = Acknowledgement::new();
         let cargo = Cargo {
             source: self.source.clone(),
             sensors,
@@ -195,7 +209,6 @@ impl Intake {
                 true
             }
         };
-        let delivery = async move { delivery.await.unwrap_or(Delivery::Undelivered) };
         (departed, delivery)
     }
 }

@@ -413,3 +413,71 @@ async fn more_readings_than_a_batch_may_have_are_refused() {
     ));
     assert_eq!(push.ingest.ingest(b"[]", None).await.unwrap().received, 0);
 }
+
+#[tokio::test]
+async fn what_was_resolved_to_numbers_that_are_nobodys_now_is_sent_again() {
+    let quay = Quay::new();
+    let room = quay.intake.room();
+    let payload = br#"[{"sensor_id":"s","metric":"m","value":1},{"sensor_id":"new","metric":"m","value":1}]"#;
+    let batch = quay.intake.decode(Payload::plain(payload, NOW));
+    // Meanwhile another instance has made the sensor.
+    let (sensor, series) = (
+        crate::storage::SensorDefinition {
+            key: SensorKey(900),
+            id: crate::domain::SensorId::parse("new").unwrap(),
+            tags: crate::domain::Tags::new(),
+            home: None,
+        },
+        crate::storage::SeriesDefinition {
+            id: crate::domain::SeriesId(900),
+            sensor: SensorKey(900),
+            metric: crate::domain::MetricName::parse("m").unwrap(),
+            unit: None,
+        },
+    );
+    quay.intake.registry().refresh(vec![sensor], vec![series]);
+    let delivery = quay.intake.try_deliver(batch, 1, Vec::new()).unwrap();
+    assert!(matches!(delivery.await, Delivery::Undelivered));
+    assert!(quay.waiting.lock().is_empty());
+    assert_eq!(quay.intake.room(), room);
+
+    let again = quay.intake.decode(Payload::plain(payload, NOW));
+    let _delivery = quay.intake.try_deliver(again, 1, Vec::new()).unwrap();
+    let slices = quay.waiting.lock();
+    let sensors: Vec<u32> = slices[0].1.iter().map(|incoming| incoming.sensor.0).collect();
+    assert_eq!(sensors, [1, 900]);
+    assert!(!slices[0].1[1].fresh, "something may be stored of it");
+}
+
+#[tokio::test]
+async fn what_is_new_waits_for_numbers_and_is_no_dead_letter() {
+    let quay = Quay::new();
+    // As many series as there may be are one more than there are numbers for.
+    let registry = quay.intake.registry();
+    let names = (0..10).flat_map(|sensor| (0..10).map(move |metric| (sensor, metric)));
+    let unresolved = names.filter(|(sensor, metric)| {
+        let sensor = if *sensor == 0 {
+            "s".to_owned()
+        } else {
+            format!("s{sensor}")
+        };
+        let metric = if *metric == 0 {
+            "m".to_owned()
+        } else {
+            format!("m{metric}")
+        };
+        let sensor = crate::domain::SensorId::parse(&sensor).unwrap();
+        let metric = crate::domain::MetricName::parse(&metric).unwrap();
+        let resolved = registry.resolve(&sensor, &metric, None, None, Default::default());
+        resolved == Err(crate::actors::registry::Unresolved::NoNumbers)
+    });
+    assert_eq!(unresolved.collect::<Vec<_>>(), [(9, 9)]);
+    let batch = quay
+        .decode(r#"[{"sensor_id":"s","metric":"m","value":1},{"sensor_id":"s9","metric":"m9","value":1}]"#);
+    let delivery = quay.intake.try_deliver(batch, 1, Vec::new()).unwrap();
+    assert!(matches!(delivery.await, Delivery::Undelivered));
+    assert!(quay.waiting.lock().is_empty() && quay.station.take().is_empty());
+    let known = quay.decode(r#"{"sensor_id":"s","metric":"m","value":1}"#);
+    let _delivery = quay.intake.try_deliver(known, 1, Vec::new()).unwrap();
+    assert_eq!(quay.waiting.lock().len(), 1);
+}

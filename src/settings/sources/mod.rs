@@ -33,6 +33,14 @@ impl SourceSettings {
             SourceSettings::Simulated(simulated) => simulated.enabled,
         }
     }
+
+    /// Whether what it brings would be everybody's if several instances had it.
+    pub fn needs_one_instance(&self) -> bool {
+        match self {
+            SourceSettings::Host(_) | SourceSettings::Kafka(_) => false,
+            SourceSettings::Mqtt(_) | SourceSettings::Simulated(_) => true,
+        }
+    }
 }
 
 /// Written as it is read: one table with `kind`.

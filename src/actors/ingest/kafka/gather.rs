@@ -10,6 +10,7 @@ use rdkafka::message::{BorrowedMessage, Message};
 
 use super::worker::{Failure, Flight, Mark, Worker};
 use crate::actors::ingest::{DraftBatch, NotSent, Payload, Place};
+use crate::actors::registry::HomeId;
 use crate::decode::Hints;
 use crate::domain::{RejectReason, Timestamp};
 use crate::storage::Position;
@@ -96,6 +97,7 @@ impl<'c> Worker<'c> {
             if held.is_none_or(|held| held.id != *id) {
                 held = self.held.iter().find(|held| held.id == *id);
             }
+            filling.come_through(held.map_or(HomeId::NONE, |held| held.home));
             let place = Place {
                 label: held.map_or("", |held| &held.label),
                 offset: Some(message.offset()),

@@ -17,7 +17,6 @@
 mod client;
 mod gather;
 mod letters;
-mod ownership;
 mod partition;
 mod rebalance;
 mod seek;
@@ -25,6 +24,5 @@ mod source;
 mod status;
 mod worker;
 
-pub use ownership::{Alone, Ownership};
 pub use source::{KafkaParts, KafkaSource, Reset};
 pub use status::{KafkaPartition, KafkaStatus, KafkaTrouble};

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use rdkafka::{Offset, TopicPartitionList};
 
+use crate::actors::registry::HomeId;
+
 /// Written `topic/3`: so it is called among the source's positions and by operators.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Partition {
@@ -20,6 +22,8 @@ pub(super) struct Held {
     pub partition: Partition,
     /// `topic/3`.
     pub label: String,
+    /// What its sensors have for a home.
+    pub home: HomeId,
     /// Says which owner's commits count; `None` where the store does not tell owners apart.
     pub epoch: Option<i64>,
     /// Where reading began when it was assigned.

@@ -14,6 +14,8 @@ use super::client::Rebalance;
 use super::partition::{Held, Partition, list as list_of};
 use super::source::Reset;
 use super::worker::{Failure, Mark, Worker};
+use crate::actors::registry::HomeId;
+use crate::domain::Home;
 use crate::storage::Claimed;
 
 /// Partitions that were assigned to us and are not read yet.
@@ -145,6 +147,7 @@ impl Worker<'_> {
             }
             self.held.push(Held {
                 id,
+                home: self.home(&partition),
                 label: partition.to_string(),
                 partition,
                 epoch: Some(claimed.epoch),
@@ -163,6 +166,15 @@ impl Worker<'_> {
             self.depart_positions(unknown);
         }
         Ok(())
+    }
+
+    /// Where one instance has everything, nobody asks for homes.
+    fn home(&self, partition: &Partition) -> HomeId {
+        let (registry, source) = (self.parts.intake.registry(), self.parts.intake.source());
+        match registry.is_shared() {
+            true => registry.home(&Home::partition(source, &partition.to_string())),
+            false => HomeId::NONE,
+        }
     }
 
     /// Where each partition is to be read from: as stored, else as the group knows, else as `reset` says.
@@ -217,7 +229,7 @@ impl Worker<'_> {
         let Some(leaving) = &mut self.leaving else {
             return Ok(());
         };
-        match &mut leaving.given {
+        let gave_up = match &mut leaving.given {
             None => {
                 let labels = leaving.partitions.iter().map(Partition::to_string).collect();
                 leaving.given = Some(self.desk.give(labels, false));
@@ -226,10 +238,12 @@ impl Worker<'_> {
             Some(given) => match given.try_recv() {
                 Err(oneshot::error::TryRecvError::Empty) if !late => return Ok(()),
                 Err(oneshot::error::TryRecvError::Closed) => return Err(Failure::Orphaned),
-                Ok(()) | Err(_) => {}
+                given => given.is_err(),
             },
-        }
-        if late {
+        };
+        if gave_up {
+            let labels = leaving.partitions.iter().map(Partition::to_string).collect();
+            drop(self.desk.give(labels, true));
             tracing::warn!(
                 source = self.shared.source.as_str(),
                 "partitions are given away before all that was read of them is stored; their next reader reads it again"

@@ -10,12 +10,12 @@ use rdkafka::ClientConfig;
 use tokio::sync::oneshot;
 
 use super::letters::LetterTopic;
-use super::ownership::Ownership;
 use super::status::Shared;
 use super::worker::{self, Order};
 use crate::actors::ingest::{
     Intake, Seek, SeekError, SeekedTo, SourceCommand, SourceDetail, SourceState, SourceStatus,
 };
+use crate::actors::ownership::Ownership;
 use crate::actors::storage::retry;
 use crate::actors::supervision::{Crash, Supervise, relay};
 use crate::metrics::Metrics;
@@ -29,7 +29,7 @@ pub struct KafkaParts {
     pub intake: Intake,
     pub store: Arc<dyn Store>,
     pub metrics: Arc<Metrics>,
-    pub ownership: Arc<dyn Ownership>,
+    pub ownership: Ownership,
     /// Of a consumer, secrets and all.
     pub client: ClientConfig,
     /// Names, or patterns that begin with `^`.
@@ -59,6 +59,8 @@ pub struct KafkaSource {
     /// Members of an earlier life, on their way out.
     leaving: Vec<oneshot::Receiver<()>>,
     /// Counts the beginnings, so that who is left of an earlier one is not heard any more.
+    /// Partitions that are being given back.
+    giving: Option<SpawnHandle>,
     life: u64,
 }
 
@@ -140,6 +142,7 @@ impl KafkaSource {
             members: Vec::new(),
             leaving: Vec::new(),
             life: 0,
+            giving: None,
         }
     }
 
@@ -311,7 +314,7 @@ impl Handler<Ask> for KafkaSource {
                         parts.store.claim_positions(source, &partitions).await
                     });
                     let claimed = claimed.await;
-                    parts.ownership.gained(source, &partitions).await;
+                    parts.ownership.assigned(source, &partitions).await;
                     let _ = answer.send(claimed);
                 };
                 ctx.spawn(claim.into_actor(self));
@@ -328,14 +331,22 @@ impl Handler<Ask> for KafkaSource {
                 ctx.spawn(read.into_actor(self));
             }
             Request::Give(partitions, lost, answer) => {
+                if lost && let Some(giving) = self.giving.take() {
+                    // The wait for what is under way is given up.
+                    ctx.cancel_future(giving);
+                }
                 let give = async move {
-                    parts
-                        .ownership
-                        .given(parts.intake.source(), &partitions, lost)
-                        .await;
+                    let source = parts.intake.source();
+                    match lost {
+                        true => parts.ownership.lost(source, &partitions).await,
+                        false => parts.ownership.revoked(source, &partitions).await,
+                    }
                     let _ = answer.send(());
                 };
-                ctx.spawn(give.into_actor(self));
+                let giving = ctx.spawn(give.into_actor(self));
+                if !lost {
+                    self.giving = Some(giving);
+                }
             }
         }
     }
