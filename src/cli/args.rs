@@ -108,7 +108,7 @@ pub enum Command {
     RestoreArchive(RestoreArgs),
     /// Makes up sensors: as JSON lines, or sent to a running instance
     #[command(after_help = SIMULATE_HELP)]
-    Simulate(SimulateArgs),
+    Simulate(Box<SimulateArgs>),
     /// Makes, lists and revokes the tokens that the API asks for
     #[command(after_help = TOKEN_HELP, arg_required_else_help = true)]
     Token {

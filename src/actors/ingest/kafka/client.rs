@@ -54,13 +54,9 @@ impl GroupConsumer {
         Ok(Self { consumer })
     }
 
-    /// The next message, if there is one within `patience`. Serves everything else, too.
+    /// The next message, if there is one within `patience`. Serves everything else, too; `None` after a rebalance.
     pub fn poll(&self, patience: Duration) -> Option<KafkaResult<BorrowedMessage<'_>>> {
         self.consumer.poll(patience)
-    }
-
-    pub fn has_rebalance(&self) -> bool {
-        !self.consumer.context().waiting.lock().is_empty()
     }
 
     /// The next that must be answered, after the one before.

@@ -54,7 +54,7 @@ impl<'c> Worker<'c> {
                 None => break,
             }
             let full = self.gathered.len() >= limit || self.gathered_bytes >= BATCH_BYTES;
-            if full || self.client.has_rebalance() {
+            if full {
                 break;
             }
             patience = Duration::ZERO;
