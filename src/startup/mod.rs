@@ -6,6 +6,7 @@
 
 pub mod catalog;
 pub mod kafka;
+mod listener;
 mod mqtt;
 pub mod pipeline;
 mod plan;
@@ -23,6 +24,7 @@ use tokio::sync::mpsc;
 
 use self::catalog::SettingsCatalog;
 pub use self::kafka::KafkaSetupError;
+pub use self::listener::ListenerError;
 use self::pipeline::Pipeline;
 use crate::actors::ingest::{HttpIngest, Intake, SourceCommand, SourceState};
 use crate::actors::storage::archivist::Archivist;
@@ -57,6 +59,8 @@ pub enum StartError {
     Token(#[from] TokenError),
     #[error("the machine's figures cannot be read: {0}")]
     Machine(#[from] MachineError),
+    #[error(transparent)]
+    Listener(#[from] ListenerError),
     #[error("source `{name}`: {error}")]
     Simulator { name: SourceName, error: SimulatorError },
     #[error("source `{name}`: {error}")]
@@ -69,6 +73,8 @@ pub enum StartError {
 /// The service, running.
 pub struct Service {
     pub address: SocketAddr,
+    /// Where MQTT devices connect, if anywhere.
+    pub mqtt_address: Option<SocketAddr>,
     /// Shown once: the token that was made because there was none.
     pub first_token: Option<SecretString>,
     pub state: Arc<AppState>,
@@ -92,6 +98,7 @@ impl Service {
     /// Starts everything; returns when requests are answered.
     pub async fn start(settings: &Settings) -> Result<Self, StartError> {
         let listener = web::bind(settings.http.listen)?;
+        let mqtt = listener::prepare(&settings.mqtt_listener)?;
         let lock = lock_database(settings).await?;
         let store = open_store(settings).await?;
         tracing::info!(store = store.describe(), "the store is open");
@@ -114,10 +121,16 @@ impl Service {
         let intakes = plan::intakes(settings);
         let pushed = Intake::new(plan::name("http"), pipeline.rails.clone(), intakes.clone());
         let ingest = HttpIngest::new(pushed, store.clone(), settings.http.request_timeout);
-        let sources = sources::start(&mut pipeline, settings, &intakes)?;
+        let mut sources = sources::start(&mut pipeline, settings, &intakes)?;
+        let tokens = Arc::new(TokenService::new(store.clone()));
+        let mqtt_address = mqtt.as_ref().map(|mqtt| mqtt.address);
+        sources.extend(mqtt.map(|mqtt| {
+            let settings = &settings.mqtt_listener;
+            listener::start(&mut pipeline, mqtt, settings, &intakes, tokens.clone())
+        }));
         start_archive(&mut pipeline, settings);
         let state = Arc::new(AppState {
-            store: store.clone(),
+            store,
             rails: pipeline.rails.clone(),
             shards: pipeline.shards.clone(),
             tree: pipeline.tree.clone(),
@@ -126,7 +139,7 @@ impl Service {
             metrics: pipeline.metrics.clone(),
             ingest: Arc::new(ingest),
             sources,
-            tokens: TokenService::new(store),
+            tokens,
             started_at,
             shutting_down: Arc::new(AtomicBool::new(false)),
         });
@@ -140,6 +153,7 @@ impl Service {
         let drain_timeout = settings.pipeline.drain_timeout;
         Ok(Self {
             address,
+            mqtt_address,
             first_token,
             state,
             pipeline,
