@@ -19,6 +19,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
 pub use self::kafka::KafkaMetrics;
+use crate::actors::ingest::listener::Counters;
 use crate::actors::ingest::mqtt::MqttMetrics;
 use crate::archive::ArchiveStatus;
 use crate::domain::{LedgerDelta, SourceName};
@@ -80,6 +81,7 @@ pub struct Metrics {
     pub archive: Arc<ArchiveStatus>,
     pub mqtt: MqttMetrics,
     pub kafka: KafkaMetrics,
+    pub mqtt_listener: Arc<Counters>,
 }
 
 impl Default for Metrics {
@@ -103,6 +105,8 @@ impl Default for Metrics {
         mqtt.register(&mut registry);
         let kafka = KafkaMetrics::default();
         kafka.register(&mut registry);
+        let mqtt_listener = Arc::new(Counters::default());
+        mqtt_listener.register(&mut registry);
         let latencies = || Histogram::new(exponential_buckets(0.001, 2.0, 16));
         Self {
             readings: register!(
@@ -186,6 +190,7 @@ impl Default for Metrics {
             archive,
             mqtt,
             kafka,
+            mqtt_listener,
             registry,
         }
     }

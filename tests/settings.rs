@@ -403,13 +403,13 @@ fn several_instances_share_only_what_can_be_shared() {
 #[test]
 fn what_is_not_built_yet_is_accepted_and_named() {
     let settings = load(
-        "[mqtt_listener]\nenabled = true\n[[rules]]\nname = 'x'\n[alerting]\ngroup_wait = '30s'
+        "[[rules]]\nname = 'x'\n[alerting]\ngroup_wait = '30s'
          [sources.plant]\nkind = 'redis'\nurl = 'redis://a'",
     )
     .unwrap();
     assert_eq!(
         settings.unavailable,
-        ["mqtt_listener", "rules", "alerting", "sources.plant (kind redis)"]
+        ["rules", "alerting", "sources.plant (kind redis)"]
     );
     assert!(!settings.sources.contains_key("plant"));
 }
@@ -826,4 +826,47 @@ fn what_kafka_cannot_be_told_is_refused_with_its_key() {
         assert!(all.contains(expected), "{expected}\n  is not in\n{all}");
     }
     assert!(!all.contains("hunter2"), "{all}");
+}
+
+#[test]
+fn a_port_for_mqtt_is_known_to_be_chosen_or_not() {
+    assert!(
+        !load("[mqtt_listener]\nkeep_alive = '2h'")
+            .unwrap()
+            .mqtt_listener
+            .chosen
+    );
+    let same = load("[mqtt_listener]\nlisten = '127.0.0.1:1883'").unwrap();
+    assert!(same.mqtt_listener.chosen, "even if it is the default");
+}
+
+#[test]
+fn users_and_topics_of_the_mqtt_listener_are_checked() {
+    let found = problems(load(
+        "[mqtt_listener]
+        keep_alive = '20h'
+        topics = ['a/#', '$share/g/a', 'a/#/b']
+        users = [{ name = 'a' }, { name = 'a', publish = ['$share/g/b'] }, { name = '' }]",
+    ));
+    let about = |key: &str| found.iter().any(|problem| problem.starts_with(key));
+    for key in [
+        "mqtt_listener.keep_alive",
+        "mqtt_listener.topics[2]",
+        "mqtt_listener.users[2].name",
+    ] {
+        assert!(about(key), "{key}: {found:?}");
+    }
+    let found = problems(load(
+        "[mqtt_listener]
+        topics = ['a/#', '$share/g/a']
+        users = [{ name = 'a' }, { name = 'a', publish = ['$share/g/b'] }]",
+    ));
+    assert_eq!(
+        found,
+        [
+            "mqtt_listener.topics[1] is a shared subscription, which only a broker has",
+            "mqtt_listener.users[1] has the name of a user before it",
+            "mqtt_listener.users[1].publish has a shared subscription, which only a broker has",
+        ]
+    );
 }

@@ -2,7 +2,8 @@
 
 use super::problem::{Origin, Problem};
 use super::tree::Node;
-use super::{ArchiveUrl, MqttSettings, MqttVersion, Settings, SourceSettings, StorageUrl};
+use super::{ArchiveUrl, ListenerUser, MqttSettings, MqttVersion, Settings, SourceSettings, StorageUrl};
+use crate::decode::TopicPattern;
 
 /// Adds a problem for each pair of settings that do not fit. A key that is wrong by itself is not judged again.
 pub(super) fn check(settings: &Settings, tree: &Node, problems: &mut Vec<Problem>) {
@@ -11,6 +12,7 @@ pub(super) fn check(settings: &Settings, tree: &Node, problems: &mut Vec<Problem
         supervision,
         http,
         storage,
+        mqtt_listener,
         ..
     } = settings;
     let mut found = Vec::new();
@@ -49,6 +51,36 @@ pub(super) fn check(settings: &Settings, tree: &Node, problems: &mut Vec<Problem
         "storage.url",
         "needs PostgreSQL: set `storage.url` to \"postgres://…\"",
     );
+    must(
+        !(storage.shared && mqtt_listener.enabled && mqtt_listener.chosen),
+        "mqtt_listener.listen",
+        "storage.shared",
+        "cannot be had by one of several instances (`storage.shared`): only sources of kind `kafka` and `host` can",
+    );
+    let shared = |pattern: &TopicPattern| pattern.filter().starts_with("$share/");
+    for (at, pattern) in mqtt_listener.topics.iter().enumerate() {
+        must(
+            !shared(pattern),
+            &format!("mqtt_listener.topics[{at}]"),
+            "",
+            "is a shared subscription, which only a broker has",
+        );
+    }
+    for (at, user) in mqtt_listener.users.iter().enumerate() {
+        let same = |other: &ListenerUser| other.name == user.name;
+        must(
+            !mqtt_listener.users[..at].iter().any(same),
+            &format!("mqtt_listener.users[{at}]"),
+            "",
+            "has the name of a user before it",
+        );
+        must(
+            !user.publish.iter().flatten().any(shared),
+            &format!("mqtt_listener.users[{at}].publish"),
+            "",
+            "has a shared subscription, which only a broker has",
+        );
+    }
     if let Some(archive) = &storage.archive {
         must(
             storage.retention.is_none_or(|kept| kept >= archive.after),
@@ -78,7 +110,7 @@ pub(super) fn check(settings: &Settings, tree: &Node, problems: &mut Vec<Problem
     }
     for (name, source) in &settings.sources {
         let key = format!("sources.{name}");
-        let reserved = ["http", "sensorhive"].contains(&name.as_str());
+        let reserved = ["http", "sensorhive", "mqtt_listener"].contains(&name.as_str());
         must(!reserved, &key, "", "has a name that the service uses itself");
         must(
             !(storage.shared && source.enabled() && source.needs_one_instance()),

@@ -7,6 +7,7 @@
 
 pub mod catalog;
 pub mod kafka;
+mod listener;
 mod mqtt;
 pub mod pipeline;
 mod plan;
@@ -24,6 +25,7 @@ use tokio::sync::mpsc;
 
 use self::catalog::SettingsCatalog;
 pub use self::kafka::KafkaSetupError;
+pub use self::listener::ListenerError;
 use self::pipeline::Pipeline;
 use crate::actors::ingest::{HttpIngest, Intake, SourceCommand, SourceState};
 use crate::actors::storage::archivist::Archivist;
@@ -58,6 +60,8 @@ pub enum StartError {
     Token(#[from] TokenError),
     #[error("the machine's figures cannot be read: {0}")]
     Machine(#[from] MachineError),
+    #[error(transparent)]
+    Listener(#[from] ListenerError),
     #[error("source `{name}`: {error}")]
     Simulator { name: SourceName, error: SimulatorError },
     #[error("source `{name}`: {error}")]
@@ -70,6 +74,8 @@ pub enum StartError {
 /// The service, running.
 pub struct Service {
     pub address: SocketAddr,
+    /// Where MQTT devices connect, if anywhere.
+    pub mqtt_address: Option<SocketAddr>,
     /// Shown once: the token that was made because there was none.
     pub first_token: Option<SecretString>,
     pub state: Arc<AppState>,
@@ -93,6 +99,7 @@ impl Service {
     /// Starts everything; returns when requests are answered.
     pub async fn start(settings: &Settings) -> Result<Self, StartError> {
         let listener = web::bind(settings.http.listen)?;
+        let mqtt = listener::prepare(settings)?;
         let instance = settings.storage.shared.then(|| plan::instance(settings));
         let lock = lock_database(settings, instance).await?;
         let store = open_store(settings).await?;
@@ -116,10 +123,16 @@ impl Service {
         let intakes = plan::intakes(settings);
         let pushed = Intake::new(plan::name("http"), pipeline.rails.clone(), intakes.clone());
         let ingest = HttpIngest::new(pushed, store.clone(), settings.http.request_timeout);
-        let sources = sources::start(&mut pipeline, settings, &intakes)?;
+        let mut sources = sources::start(&mut pipeline, settings, &intakes)?;
+        let tokens = Arc::new(TokenService::new(store.clone()));
+        let mqtt_address = mqtt.as_ref().map(|mqtt| mqtt.address);
+        sources.extend(mqtt.map(|mqtt| {
+            let settings = &settings.mqtt_listener;
+            listener::start(&mut pipeline, mqtt, settings, &intakes, tokens.clone())
+        }));
         start_archive(&mut pipeline, settings);
         let state = Arc::new(AppState {
-            store: store.clone(),
+            store,
             rails: pipeline.rails.clone(),
             shards: pipeline.shards.clone(),
             tree: pipeline.tree.clone(),
@@ -128,7 +141,7 @@ impl Service {
             metrics: pipeline.metrics.clone(),
             ingest: Arc::new(ingest),
             sources,
-            tokens: TokenService::new(store),
+            tokens,
             started_at,
             shutting_down: Arc::new(AtomicBool::new(false)),
         });
@@ -142,6 +155,7 @@ impl Service {
         let drain_timeout = settings.pipeline.drain_timeout;
         Ok(Self {
             address,
+            mqtt_address,
             first_token,
             state,
             pipeline,

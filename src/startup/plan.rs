@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::pipeline::PipelineSettings;
 use crate::actors::ingest::IntakeSettings;
+use crate::actors::ingest::listener;
 use crate::actors::permits::Share;
 use crate::actors::registry::RegistryLimits;
 use crate::actors::shard::env::ShardSettings;
@@ -16,7 +17,9 @@ use crate::archive::{Limits, Location, S3Location};
 use crate::decode::JsonMapping;
 use crate::decode::range::TimeRange;
 use crate::domain::{Home, Micros, SourceName};
-use crate::settings::{self, ArchiveUrl, PostgresUrl, Settings, StorageSettings, TimescaleDb};
+use crate::settings::{
+    self, ArchiveUrl, MqttListenerSettings, PostgresUrl, Settings, StorageSettings, TimescaleDb,
+};
 use crate::storage::sqlite::{SqliteSettings, Synchronous};
 use crate::storage::{ErrorClass, InstanceId, PostgresSettings, StoreError, Timescale};
 
@@ -29,9 +32,11 @@ const DRAIN_BYTES: usize = 4 << 20;
 /// A reading may be replayed for as long as its sensor may be paused or quarantined.
 const BATCH_TIMES: Duration = Duration::from_secs(30 * 86_400);
 const IDEMPOTENCY_KEYS: Duration = Duration::from_secs(86_400);
+/// How long ago a message of MQTT may have come first that is sent again, where its session is not known.
+const REDELIVERY: Micros = 600_000_000;
 /// How long a commit waits for another process's lock before it counts as failed.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-/// The service itself and what is pushed over HTTP have a share of their own beside the configured sources.
+/// The service itself and what is pushed over HTTP have a share of their own beside the configured sources; so has the MQTT listener.
 const BUILT_IN_SOURCES: u32 = 2;
 
 pub(super) fn sqlite(path: &Path, settings: &StorageSettings) -> SqliteSettings {
@@ -193,7 +198,8 @@ pub(super) fn intakes(settings: &Settings) -> IntakeSettings {
         .values()
         .filter(|source| source.enabled())
         .count();
-    let sources = BUILT_IN_SOURCES + u32::try_from(configured).unwrap_or(u32::MAX - BUILT_IN_SOURCES);
+    let built_in = BUILT_IN_SOURCES + u32::from(settings.mqtt_listener.enabled);
+    let sources = built_in + u32::try_from(configured).unwrap_or(u32::MAX - built_in);
     let limits = &settings.limits;
     let bytes = u32::try_from(limits.bytes_in_flight).unwrap_or(u32::MAX);
     let share = Share {
@@ -212,6 +218,23 @@ pub(super) fn intakes(settings: &Settings) -> IntakeSettings {
             max_items: batch_readings as usize,
             ..JsonMapping::default()
         },
+    }
+}
+
+/// Nothing is larger than what may be under way of the listener as a whole.
+pub(super) fn listener(settings: &MqttListenerSettings, intakes: &IntakeSettings) -> listener::Limits {
+    let room = intakes.share.bytes;
+    let at_most = |bytes: u64| u32::try_from(bytes).unwrap_or(u32::MAX).min(room);
+    listener::Limits {
+        max_connections: settings.max_connections as usize,
+        max_packet: at_most(settings.max_packet),
+        receive_maximum: settings.receive_maximum,
+        in_flight_bytes: at_most(settings.max_in_flight) as usize,
+        room,
+        keep_alive: u16::try_from(settings.keep_alive.as_secs()).unwrap_or(u16::MAX),
+        connect_timeout: settings.connect_timeout,
+        session_kept: settings.session_kept,
+        redelivery: REDELIVERY,
     }
 }
 

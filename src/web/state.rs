@@ -38,7 +38,7 @@ pub struct AppState {
     pub ingest: Arc<HttpIngest>,
     /// Every source but that of HTTP, which is no actor.
     pub sources: BTreeMap<SourceName, SourceEntry>,
-    pub tokens: TokenService,
+    pub tokens: Arc<TokenService>,
     pub started_at: Timestamp,
     /// Set when the drain begins: nothing is taken in any more.
     pub shutting_down: Arc<AtomicBool>,

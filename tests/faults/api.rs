@@ -75,11 +75,15 @@ impl Api {
         self.try_ingest(payload).await.unwrap()
     }
 
+    pub async fn post(&self, path: &str, body: &Value) -> Answer {
+        let request = self.client.post(format!("{}{path}", self.base));
+        let sent = request.bearer_auth(&self.token).json(body).send().await;
+        Answer::read(sent.unwrap()).await.unwrap()
+    }
+
     pub async fn command(&self, sensor: &str, command: &str, why: &str) {
         let path = format!("/api/admin/sensors/{sensor}/{command}");
-        let request = self.request(Method::POST, &path);
-        let sent = request.json(&json!({ "why": why })).send().await.unwrap();
-        let answer = Answer::read(sent).await.unwrap();
+        let answer = self.post(&path, &json!({ "why": why })).await;
         assert_eq!(answer.status, 202, "{command}: {}", answer.body);
     }
 

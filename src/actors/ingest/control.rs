@@ -3,6 +3,7 @@
 use actix::prelude::*;
 
 use super::kafka::KafkaStatus;
+use super::listener::ListenerFigures;
 use super::mqtt::MqttDetail;
 use crate::domain::Timestamp;
 
@@ -38,6 +39,7 @@ pub struct SourceStatus {
 pub enum SourceDetail {
     Kafka(KafkaStatus),
     Mqtt(MqttDetail),
+    MqttListener(ListenerFigures),
 }
 
 /// To go on reading elsewhere; answered when that is stored, with where each partition is then.

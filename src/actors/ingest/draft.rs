@@ -43,9 +43,13 @@ pub struct DraftBatch<'i> {
     /// What "the future" is measured from.
     now: Timestamp,
     pub(super) readings: Vec<Incoming>,
-    /// For each reading, which item of the payload it came from.
+    /// For each reading, which item of its payload it came from.
     pub(super) items: Vec<u32>,
+    /// For each reading, which payload it came from, in the order in which they were added.
+    pub(super) payloads: Vec<u32>,
     pub(super) refused: Vec<ItemRefusal>,
+    /// For each refusal, which payload it is about.
+    pub(super) refused_payloads: Vec<u32>,
     pub(super) received: u64,
     pub(super) unsaved: FxHashSet<SeriesId>,
     pub(super) source_ledger: LedgerDelta,
@@ -75,7 +79,9 @@ impl<'i> DraftBatch<'i> {
             now: intake.now(),
             readings: Vec::new(),
             items: Vec::new(),
+            payloads: Vec::new(),
             refused: Vec::new(),
+            refused_payloads: Vec::new(),
             received: 0,
             unsaved: FxHashSet::default(),
             source_ledger: LedgerDelta::default(),
@@ -154,11 +160,12 @@ impl<'i> DraftBatch<'i> {
         range::check(time, self.now, self.intake.time_range())
     }
 
-    fn accept(&mut self, draft: &Draft<'_>, time: Timestamp, resolved: Resolved) {
+    fn accept(&mut self, draft: &Draft<'_>, time: Timestamp, resolved: Resolved, parcel: Parcel<'_>) {
         if !resolved.saved {
             self.unsaved.insert(resolved.series);
         }
         self.items.push(draft.item);
+        self.payloads.push(parcel.number);
         self.readings.push(Incoming {
             sensor: resolved.sensor,
             shard: resolved.shard,
@@ -173,7 +180,13 @@ impl<'i> DraftBatch<'i> {
         });
     }
 
-    fn reject(&mut self, place: Place<'_>, mut refusal: ItemRefusal, sensor: Option<&str>, payload: Vec<u8>) {
+    fn reject(
+        &mut self,
+        parcel: Parcel<'_>,
+        mut refusal: ItemRefusal,
+        sensor: Option<&str>,
+        payload: Vec<u8>,
+    ) {
         let field = &mut refusal.field;
         if field.len() > MAX_QUOTED {
             field.truncate(field.floor_char_boundary(MAX_QUOTED));
@@ -189,7 +202,7 @@ impl<'i> DraftBatch<'i> {
         }
         self.dead_letters.push(DeadLetter {
             source: self.intake.source().clone(),
-            position: place.to_string(),
+            position: parcel.place.to_string(),
             sensor,
             payload,
             reason: refusal.kind,
@@ -200,18 +213,19 @@ impl<'i> DraftBatch<'i> {
                 refusal.reason
             ),
         });
+        self.refused_payloads.push(parcel.number);
         self.refused.push(refusal);
     }
 
     /// Takes a draft of whatever kind, new names too.
-    fn take(&mut self, draft: &Draft<'_>, time: Timestamp, place: Place<'_>, home: HomeId) {
+    fn take(&mut self, draft: &Draft<'_>, time: Timestamp, parcel: Parcel<'_>, home: HomeId) {
         self.received += 1;
         let resolved = match self.in_range(time) {
             Ok(()) => self.resolve(draft, home),
             Err(error) => Err(("timestamp", RejectReason::TimeOutOfRange, error.to_string())),
         };
         match resolved {
-            Ok(resolved) => self.accept(draft, time, resolved),
+            Ok(resolved) => self.accept(draft, time, resolved, parcel),
             Err((field, kind, reason)) => {
                 let mut payload = Vec::new();
                 crate::decode::encode_canonical(draft, &mut payload);
@@ -221,12 +235,12 @@ impl<'i> DraftBatch<'i> {
                     kind,
                     reason,
                 };
-                self.reject(place, refusal, Some(&draft.sensor), payload);
+                self.reject(parcel, refusal, Some(&draft.sensor), payload);
             }
         }
     }
 
-    fn refuse(&mut self, refusal: Refusal<'_>, place: Place<'_>) {
+    fn refuse(&mut self, refusal: Refusal<'_>, parcel: Parcel<'_>) {
         self.received += 1;
         let kept = refusal.payload.len().min(DeadLetter::MAX_PAYLOAD);
         let payload = refusal.payload[..kept].to_vec();
@@ -236,7 +250,7 @@ impl<'i> DraftBatch<'i> {
             kind: refusal.kind,
             reason: refusal.reason,
         };
-        self.reject(place, item, refusal.sensor.as_deref(), payload);
+        self.reject(parcel, item, refusal.sensor.as_deref(), payload);
     }
 }
 
@@ -247,11 +261,20 @@ pub struct Filling<'i, 'p> {
     /// Of the drafts that wait.
     home: HomeId,
     waiting: Vec<Waiting<'p>>,
+    payloads: u32,
 }
 
 struct Waiting<'p> {
     draft: Draft<'p>,
     time: Timestamp,
+    parcel: Parcel<'p>,
+}
+
+/// A payload among those of its batch.
+#[derive(Debug, Clone, Copy)]
+struct Parcel<'p> {
+    /// From 0, in the order in which they were added.
+    number: u32,
     place: Place<'p>,
 }
 
@@ -261,6 +284,7 @@ impl<'i: 'p, 'p> Filling<'i, 'p> {
             batch: DraftBatch::new(intake),
             home: intake.home(),
             waiting: Vec::with_capacity(registry::AT_ONCE),
+            payloads: 0,
         }
     }
 
@@ -268,6 +292,7 @@ impl<'i: 'p, 'p> Filling<'i, 'p> {
     pub fn expect(&mut self, readings: usize) {
         self.batch.readings.reserve(readings);
         self.batch.items.reserve(readings);
+        self.batch.payloads.reserve(readings);
     }
 
     /// How many readings and refusals there are so far.
@@ -286,11 +311,11 @@ impl<'i: 'p, 'p> Filling<'i, 'p> {
     /// Whether the time of arrival stood in for one that was not given.
     pub fn add(&mut self, payload: Payload<'p>) -> bool {
         let mapping = &self.batch.intake.settings().mapping;
-        let Payload { arrival, place, .. } = payload;
+        let (arrival, parcel) = (payload.arrival, self.parcel(payload.place));
         let mut opened = Opened {
             filling: self,
             arrival,
-            place,
+            parcel,
             timeless: false,
         };
         decode_json(payload.bytes, payload.hints, mapping, &mut opened);
@@ -312,10 +337,11 @@ impl<'i: 'p, 'p> Filling<'i, 'p> {
             tags: None,
             item: 0,
         };
+        let parcel = self.parcel(payload.place);
         let mut opened = Opened {
             filling: self,
             arrival: payload.arrival,
-            place: payload.place,
+            parcel,
             timeless: false,
         };
         opened.reading(draft);
@@ -331,8 +357,15 @@ impl<'i: 'p, 'p> Filling<'i, 'p> {
             sensor: payload.hints.sensor.map(Into::into),
             payload: payload.bytes.into(),
         };
+        let parcel = self.parcel(payload.place);
         self.resolve();
-        self.batch.refuse(refusal, payload.place);
+        self.batch.refuse(refusal, parcel);
+    }
+
+    fn parcel(&mut self, place: Place<'p>) -> Parcel<'p> {
+        let number = self.payloads;
+        self.payloads += 1;
+        Parcel { number, place }
     }
 
     pub fn finish(mut self) -> DraftBatch<'i> {
@@ -345,7 +378,7 @@ impl<'i: 'p, 'p> Filling<'i, 'p> {
         let registry = self.batch.intake.registry();
         let mut reader = registry.reader();
         let guesses = reader.guess(self.waiting.iter().map(|waiting| &*waiting.draft.sensor));
-        for (Waiting { draft, time, place }, guess) in self.waiting.drain(..).zip(guesses) {
+        for (Waiting { draft, time, parcel }, guess) in self.waiting.drain(..).zip(guesses) {
             let known = reader.lookup(
                 guess,
                 &draft.sensor,
@@ -357,11 +390,11 @@ impl<'i: 'p, 'p> Filling<'i, 'p> {
             match known {
                 Some(resolved) if self.batch.in_range(time).is_ok() => {
                     self.batch.received += 1;
-                    self.batch.accept(&draft, time, resolved);
+                    self.batch.accept(&draft, time, resolved, parcel);
                 }
                 _ => {
                     drop(reader);
-                    self.batch.take(&draft, time, place, self.home);
+                    self.batch.take(&draft, time, parcel, self.home);
                     reader = registry.reader();
                 }
             }
@@ -373,7 +406,7 @@ impl<'i: 'p, 'p> Filling<'i, 'p> {
 struct Opened<'f, 'i, 'p> {
     filling: &'f mut Filling<'i, 'p>,
     arrival: Timestamp,
-    place: Place<'p>,
+    parcel: Parcel<'p>,
     timeless: bool,
 }
 
@@ -386,13 +419,13 @@ impl<'i: 'p, 'p> Sink<'p> for Opened<'_, 'i, 'p> {
         self.filling.waiting.push(Waiting {
             time: draft.time.unwrap_or(self.arrival),
             draft,
-            place: self.place,
+            parcel: self.parcel,
         });
     }
 
     fn refuse(&mut self, refusal: Refusal<'p>) {
         self.filling.resolve();
-        self.filling.batch.refuse(refusal, self.place);
+        self.filling.batch.refuse(refusal, self.parcel);
     }
 }
 

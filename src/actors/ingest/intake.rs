@@ -126,11 +126,21 @@ impl Intake {
         bytes: usize,
         positions: Vec<Position>,
     ) -> Result<Delivery, PermitError> {
+        Ok(self.send(batch, bytes, positions).await?.await)
+    }
+
+    /// Sends the batch off when there is room. What is returned waits for what becomes of it.
+    pub async fn send(
+        &self,
+        batch: DraftBatch<'_>,
+        bytes: usize,
+        positions: Vec<Position>,
+    ) -> Result<impl Future<Output = Delivery> + use<>, PermitError> {
         let permit = self
             .permits
             .acquire(weight(batch.received()), weight(bytes as u64))
             .await?;
-        Ok(self.depart(batch, permit, positions, None).1.await)
+        Ok(self.depart(batch, permit, positions, None).1)
     }
 
     /// Sends the batch off if there is room now. What is returned waits for what becomes of it.

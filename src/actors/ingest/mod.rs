@@ -13,6 +13,7 @@ mod host;
 mod http;
 mod intake;
 pub mod kafka;
+pub mod listener;
 pub mod mqtt;
 mod own;
 mod polled;

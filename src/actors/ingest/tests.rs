@@ -22,7 +22,7 @@ const NOW: Timestamp = Timestamp::from_seconds(1_700_000_000);
 const HOUR: i64 = 3_600_000_000;
 
 /// Slices that wait for their sensors.
-type Waiting = Arc<Mutex<Vec<(SliceGuard, Vec<Incoming>)>>>;
+pub(super) type Waiting = Arc<Mutex<Vec<(SliceGuard, Vec<Incoming>)>>>;
 
 struct Queue(Waiting);
 
@@ -38,16 +38,16 @@ impl ShardQueue<ShardWork> for Queue {
     fn rewind(&self, _: Rewind) {}
 }
 
-struct Quay {
+pub(super) struct Quay {
     clock: Arc<ManualClock>,
-    station: Arc<Station>,
-    waiting: Waiting,
+    pub station: Arc<Station>,
+    pub waiting: Waiting,
     rails: Arc<Rails>,
-    intake: Intake,
+    pub intake: Intake,
 }
 
 impl Quay {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let clock = Arc::new(ManualClock::new(NOW));
         let source = |name| SourceName::parse(name).unwrap();
         let rails: Rails = Dispatcher::new(
