@@ -616,6 +616,17 @@ fn every_key_is_explained() {
 }
 
 /// The keys that the defaults show commented out have the values that they say.
+/// Passwords come from the environment there.
+#[test]
+fn the_configuration_of_the_compose_file_is_good() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/sensorhive.toml");
+    let settings = load(&std::fs::read_to_string(file).unwrap()).unwrap();
+    assert_eq!(settings.unavailable, Vec::<String>::new());
+    let sources: Vec<_> = settings.sources.keys().map(|name| name.as_str()).collect();
+    assert_eq!(sources, ["host", "plant", "raw"]);
+    assert!(!settings.mqtt_listener.enabled);
+}
+
 #[test]
 fn the_commented_defaults_are_true() {
     let defaults = include_str!("../config/default.toml");
