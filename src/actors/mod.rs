@@ -9,6 +9,7 @@ pub mod journal;
 pub mod latest;
 pub mod part;
 pub mod permits;
+pub mod query_cache;
 pub mod registry;
 pub mod sensor;
 pub mod shard;

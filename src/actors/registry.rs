@@ -5,9 +5,12 @@
 //!
 //! Fails with [`LimitReached`] where a new sensor or series would pass its limit; known ones go on.
 
+mod name;
+
 use std::collections::HashSet;
 use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
@@ -16,8 +19,9 @@ use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 use twox_hash::XxHash64;
 
-use crate::decode::{RawTags, encode_reading};
-use crate::domain::{MetricName, Reading, SensorId, SensorKey, SeriesId, Tags};
+pub use self::name::SeriesName;
+use crate::decode::RawTags;
+use crate::domain::{MetricName, SensorId, SensorKey, SeriesId, Tags};
 use crate::prefetch::prefetch;
 use crate::storage::{SensorDefinition, SeriesDefinition};
 
@@ -44,24 +48,6 @@ pub enum LimitReached {
     SeriesPerSensor(usize),
 }
 
-/// A series as people name it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SeriesName {
-    pub series: SeriesId,
-    pub key: SensorKey,
-    pub sensor: SensorId,
-    pub metric: MetricName,
-    pub unit: Option<String>,
-}
-
-impl SeriesName {
-    /// The reading as canonical JSON, which a replay can decode again.
-    pub fn canonical(&self, reading: &Reading) -> Vec<u8> {
-        let unit = self.unit.as_deref();
-        encode_reading(self.sensor.as_str(), self.metric.as_str(), unit, reading)
-    }
-}
-
 /// A sensor as the registry knows it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SensorInfo {
@@ -83,6 +69,7 @@ pub struct Registry {
     limits: RegistryLimits,
     shards: u16,
     names: RwLock<Names>,
+    version: AtomicU64,
 }
 
 /// Laid out for [`Reader::lookup`], which most readings go through once: with many sensors, what it costs is how many places in
@@ -211,7 +198,18 @@ impl Registry {
             limits,
             shards,
             names: RwLock::new(names),
+            version: AtomicU64::new(0),
         }
+    }
+
+    /// Grows with every new series and every change of tags or units. Whoever reads names after it sees at least those changes.
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::SeqCst)
+    }
+
+    /// Called under the lock, before what is new can be seen.
+    fn news(&self) {
+        self.version.fetch_add(1, Ordering::SeqCst);
     }
 
     pub fn shards(&self) -> u16 {
@@ -255,6 +253,7 @@ impl Registry {
             if entry.tags != tags {
                 entry.tags = tags;
                 entry.tags_saved = false;
+                self.news();
             }
         }
         let at = match entry.series.iter().position(|series| series.metric == *metric) {
@@ -265,6 +264,7 @@ impl Registry {
                 }
                 let id = SeriesId(names.next_series);
                 names.next_series += 1;
+                self.news();
                 names.series.insert(id, key);
                 entry.series.push(Series {
                     id,
@@ -281,6 +281,7 @@ impl Registry {
         {
             series.unit = Some(shared(&mut names.units, &Arc::from(unit)));
             series.saved = false;
+            self.news();
         }
         Ok(entry.resolved(key, &entry.series[at]))
     }

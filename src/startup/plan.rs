@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::pipeline::PipelineSettings;
 use crate::actors::ingest::IntakeSettings;
 use crate::actors::permits::Share;
+use crate::actors::query_cache;
 use crate::actors::registry::RegistryLimits;
 use crate::actors::shard::env::ShardSettings;
 use crate::actors::storage::maintenance::Retention;
@@ -31,6 +32,9 @@ const BATCH_TIMES: Duration = Duration::from_secs(30 * 86_400);
 const IDEMPOTENCY_KEYS: Duration = Duration::from_secs(86_400);
 /// How long a commit waits for another process's lock before it counts as failed.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Of what other programs do to the database, such as bringing archived days back, nobody tells us: questions whose answers
+/// are kept show it so much later.
+const ANSWER_LIFE: Micros = 60_000_000;
 /// The service itself and what is pushed over HTTP have a share of their own beside the configured sources.
 const BUILT_IN_SOURCES: u32 = 2;
 
@@ -156,7 +160,17 @@ pub(super) fn pipeline(settings: &Settings) -> PipelineSettings {
             batches: Some(BATCH_TIMES),
             idempotency_keys: Some(IDEMPOTENCY_KEYS),
         },
+        query_cache: query_cache(storage),
         policy,
+    }
+}
+
+/// Here belongs what it means for answers if others commit to the database, too: their `life` is how long such a commit may
+/// go unseen, which must then be a second at most.
+fn query_cache(settings: &StorageSettings) -> query_cache::Limits {
+    query_cache::Limits {
+        bytes: settings.query_cache,
+        life: ANSWER_LIFE,
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use actix::prelude::*;
 
+use crate::actors::query_cache::QueryCache;
 use crate::actors::supervision::Supervise;
 use crate::clock::Clock;
 use crate::domain::{Micros, Timestamp};
@@ -43,6 +44,7 @@ impl Retention {
 pub struct Maintenance {
     pub store: Arc<dyn Store>,
     pub clock: Arc<dyn Clock>,
+    pub queries: Arc<QueryCache>,
     pub retention: Retention,
     /// How often the store is maintained.
     pub every: Duration,
@@ -64,6 +66,7 @@ impl Maintenance {
             return;
         }
         let (store, now) = (self.store.clone(), self.clock.now());
+        let queries = self.queries.clone();
         let pause = Micros::try_from(self.expire_every.as_micros()).unwrap_or(Micros::MAX);
         let due = self.state.expired_at.is_none_or(|at| now.since(at) >= pause);
         let limits = due.then(|| self.retention.at(now));
@@ -75,7 +78,12 @@ impl Maintenance {
                 tracing::warn!(%error, "the store could not be maintained");
             }
             let Some(limits) = limits else { return };
-            match store.expire(&limits).await {
+            let expired = store.expire(&limits).await;
+            // What failed may have deleted some.
+            if !matches!(expired, Ok(0)) {
+                queries.forget();
+            }
+            match expired {
                 Ok(0) => {}
                 Ok(rows) => tracing::info!(rows, "expired rows were deleted"),
                 Err(error) => tracing::warn!(%error, "expired rows could not be deleted"),

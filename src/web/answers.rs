@@ -1,0 +1,166 @@
+//! Answers to questions for history: given again where they are kept, and asked of the database once where several want the
+//! same at the same time.
+//!
+//! Invariants: what somebody is told was read after every commit that was acknowledged before he asked: see [`QueryCache`].
+//! Whoever asks first asks the database for all; when his client leaves, that is given up, and one of the others begins
+//! anew, so that a question ends when nobody wants it any more. Mistakes and failures are shared by those who wait for
+//! them, and never kept.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use actix_web::HttpResponse;
+use actix_web::http::header::ContentType;
+use bytes::Bytes;
+use parking_lot::Mutex;
+use serde::Serialize;
+use tokio::sync::watch;
+
+use super::params::Moment;
+use super::problem::{Kind, Problem};
+use crate::actors::query_cache::{Asked, QueryCache, Reading, ReadingId};
+use crate::domain::Timestamp;
+
+pub struct Answers {
+    cache: Arc<QueryCache>,
+    /// By key, who asks the database. Seeded, because keys come from outside.
+    asking: Mutex<HashMap<Arc<[u8]>, Asking>>,
+}
+
+/// A JSON body, or what went wrong.
+type Told = Result<Bytes, Problem>;
+
+struct Asking {
+    id: ReadingId,
+    told: watch::Receiver<Option<Told>>,
+}
+
+/// Who has an answer.
+enum Source<'a> {
+    Known(Bytes),
+    Other(watch::Receiver<Option<Told>>),
+    Database(Leader<'a>),
+}
+
+/// Asks the database for all who ask the same. Whatever becomes of it, nobody waits for it after.
+struct Leader<'a> {
+    answers: &'a Answers,
+    key: Arc<[u8]>,
+    // In this order: those who wait find that nothing is being read when they hear of it.
+    reading: Reading,
+    told: watch::Sender<Option<Told>>,
+}
+
+/// The kinds of questions.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub enum Route {
+    Query,
+    Envelope,
+    Readings,
+    Windows,
+}
+
+/// The question `of` this kind about a range of time.
+pub fn asked(
+    route: Route,
+    of: &impl Serialize,
+    (from, to): (Moment, Moment),
+    now: Timestamp,
+) -> Result<Asked, Problem> {
+    let key = postcard::to_allocvec(&(route, from, to, of));
+    let key = key.map_err(|error| Problem::new(Kind::Internal, error.to_string()))?;
+    Ok(Asked {
+        key: key.into(),
+        from: from.at(now),
+        to: to.at(now),
+        relative: from.is_relative() || to.is_relative(),
+        now,
+    })
+}
+
+impl Answers {
+    pub fn new(cache: Arc<QueryCache>) -> Self {
+        Self {
+            cache,
+            asking: Mutex::default(),
+        }
+    }
+
+    /// The answer to what is asked. `ask` must tell the reading of its series before it reads anything of them, and look up no
+    /// names before it is called.
+    pub async fn answer<T: Serialize>(
+        &self,
+        asked: &Asked,
+        ask: impl AsyncFnOnce(&Reading) -> Result<T, Problem>,
+    ) -> Result<HttpResponse, Problem> {
+        if self.cache.is_off() {
+            let answer = ask(&self.cache.begin(asked)).await?;
+            return Ok(json(render(&answer)?));
+        }
+        let leader = loop {
+            match self.source(asked) {
+                Source::Known(body) => return Ok(json(body)),
+                Source::Database(leader) => break leader,
+                Source::Other(mut told) => {
+                    // An error says that whoever asked has left.
+                    let told = told.wait_for(Option::is_some).await.ok();
+                    if let Some(told) = told.and_then(|told| told.clone()) {
+                        return told.map(json);
+                    }
+                }
+            }
+        };
+        let told = ask(&leader.reading).await.and_then(|answer| render(&answer));
+        if let Ok(body) = &told {
+            leader.reading.keep(body.clone());
+        }
+        leader.told.send_replace(Some(told.clone()));
+        told.map(json)
+    }
+
+    fn source(&self, asked: &Asked) -> Source<'_> {
+        let mut asking = self.asking.lock();
+        if let Some(body) = self.cache.get(asked) {
+            return Source::Known(body);
+        }
+        if let Some(other) = asking.get(&asked.key)
+            && self.cache.join(other.id, asked.now)
+        {
+            return Source::Other(other.told.clone());
+        }
+        let reading = self.cache.begin(asked);
+        let (told, hears) = watch::channel(None);
+        let other = Asking {
+            id: reading.id(),
+            told: hears,
+        };
+        asking.insert(asked.key.clone(), other);
+        Source::Database(Leader {
+            answers: self,
+            key: asked.key.clone(),
+            reading,
+            told,
+        })
+    }
+}
+
+impl Drop for Leader<'_> {
+    fn drop(&mut self) {
+        let mut asking = self.answers.asking.lock();
+        // What it read may have been overtaken by a commit, and somebody else have begun.
+        if asking.get(&self.key).is_some_and(|one| one.id == self.reading.id()) {
+            asking.remove(&self.key);
+        }
+    }
+}
+
+fn render(answer: &impl Serialize) -> Told {
+    match serde_json::to_vec(answer) {
+        Ok(body) => Ok(body.into()),
+        Err(error) => Err(Problem::new(Kind::Internal, error.to_string())),
+    }
+}
+
+fn json(body: Bytes) -> HttpResponse {
+    HttpResponse::Ok().content_type(ContentType::json()).body(body)
+}
