@@ -321,7 +321,8 @@ impl Metrics {
     }
 
     pub fn set_query_cache_bytes(&self, bytes: u64) {
-        self.query_cache_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        self.query_cache_bytes
+            .set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
     /// Hits and misses.

@@ -149,7 +149,11 @@ pub async fn windows(
         let name = series(&state, &info, of.metric.as_deref())?;
         reading.watch([name.series]);
         let found = state.store.windows(name.series, &of.page).await?;
-        let next = next(&of.page, found.len(), found.last().map(|window| window.span.start));
+        let next = next(
+            &of.page,
+            found.len(),
+            found.last().map(|window| window.span.start),
+        );
         let data = found.iter().map(WindowBody::from).collect();
         Ok(SeriesPage::new(name, data, next))
     };

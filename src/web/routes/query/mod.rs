@@ -136,11 +136,7 @@ pub struct RowBody {
         (status = 400, description = "What is wrong, by field", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "It takes too long: ask for less", body = Problem, content_type = "application/problem+json"),
     ))]
-pub async fn query(
-    state: Data<AppState>,
-    request: HttpRequest,
-    body: Body,
-) -> Result<HttpResponse, Problem> {
+pub async fn query(state: Data<AppState>, request: HttpRequest, body: Body) -> Result<HttpResponse, Problem> {
     Params::read(&request, &[])?.finish()?;
     let now = state.now();
     let question = Checked::check(body.json()?, now)?;
