@@ -18,7 +18,7 @@ use tokio::sync::watch;
 
 use super::params::Moment;
 use super::problem::{Kind, Problem};
-use crate::actors::query_cache::{Asked, QueryCache, Reading, ReadingId};
+use crate::actors::query_cache::{Asked, QueryCache, Reading, ReadingId, Rows};
 use crate::domain::Timestamp;
 
 pub struct Answers {
@@ -71,6 +71,10 @@ pub fn asked(
     let key = key.map_err(|error| Problem::new(Kind::Internal, error.to_string()))?;
     Ok(Asked {
         key: key.into(),
+        rows: match route {
+            Route::Windows => Rows::Windows,
+            Route::Query | Route::Envelope | Route::Readings => Rows::Readings,
+        },
         from: from.at(now),
         to: to.at(now),
         relative: from.is_relative() || to.is_relative(),

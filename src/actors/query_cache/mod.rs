@@ -41,11 +41,20 @@ pub struct Limits {
     pub life: Micros,
 }
 
+/// What an answer is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Rows {
+    Readings,
+    /// By their start.
+    Windows,
+}
+
 /// A question as it was asked at a time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Asked {
     /// Everything that its answer depends on but history, the names of things, and now.
     pub key: Arc<[u8]>,
+    pub rows: Rows,
     /// What it is about: `[from, to)`.
     pub from: Timestamp,
     pub to: Timestamp,
@@ -122,10 +131,10 @@ impl QueryCache {
         if !self.interest.any() {
             return;
         }
-        let mut touched: FxHashMap<SeriesId, (Timestamp, Timestamp)> = FxHashMap::default();
-        changes(group, report, |series, time| {
+        let mut touched: FxHashMap<(SeriesId, Rows), (Timestamp, Timestamp)> = FxHashMap::default();
+        changes(group, report, |series, rows, time| {
             if self.interest.about(series) {
-                let (from, to) = touched.entry(series).or_insert((time, time));
+                let (from, to) = touched.entry((series, rows)).or_insert((time, time));
                 (*from, *to) = ((*from).min(time), (*to).max(time));
             }
         });
@@ -133,8 +142,8 @@ impl QueryCache {
             return;
         }
         let mut table = self.table();
-        for (series, (first, last)) in touched {
-            table.touched(series, first, last);
+        for ((series, rows), (first, last)) in touched {
+            table.touched(series, rows, first, last);
         }
         self.metrics.set_query_cache_bytes(table.bytes());
     }
@@ -181,21 +190,21 @@ impl Drop for Reading {
     }
 }
 
-/// Tells of each change to readings and windows, a window by its start.
-fn changes(group: &CommitGroup, report: &CommitReport, mut tell: impl FnMut(SeriesId, Timestamp)) {
+/// Tells of each change.
+fn changes(group: &CommitGroup, report: &CommitReport, mut tell: impl FnMut(SeriesId, Rows, Timestamp)) {
     for outcome in group.batches.iter().flat_map(|batch| &batch.outcomes) {
         for row in &outcome.rows {
-            tell(row.reading.series, row.reading.time);
+            tell(row.reading.series, Rows::Readings, row.reading.time);
         }
         for (series, time) in &outcome.poison {
-            tell(*series, *time);
+            tell(*series, Rows::Readings, *time);
         }
         let closed = outcome.windows.iter().map(|window| &window.span);
         for span in closed.chain(&outcome.recompute) {
-            tell(span.series, span.start);
+            tell(span.series, Rows::Windows, span.start);
         }
     }
     for window in report.batches.iter().flat_map(|batch| &batch.revised) {
-        tell(window.span.series, window.span.start);
+        tell(window.span.series, Rows::Windows, window.span.start);
     }
 }

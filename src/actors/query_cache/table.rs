@@ -10,7 +10,7 @@ use bytes::Bytes;
 use rustc_hash::FxHashMap;
 
 use super::interest::Interest;
-use super::{Asked, Limits, RELATIVE_LIFE, ReadingId};
+use super::{Asked, Limits, RELATIVE_LIFE, ReadingId, Rows};
 use crate::domain::{Micros, SeriesId, Timestamp};
 
 /// An answer takes no more than this part of what is allowed.
@@ -29,7 +29,7 @@ pub struct Table {
     by_use: BTreeMap<u64, ReadingId>,
     /// Which entries a change of a series concerns: by the end of their range, so that news pass by what is about the
     /// past. The value is the range's start.
-    watched: BTreeMap<(SeriesId, Timestamp, ReadingId), Timestamp>,
+    watched: BTreeMap<(SeriesId, Rows, Timestamp, ReadingId), Timestamp>,
     bytes: u64,
     uses: u64,
     readings: u64,
@@ -38,6 +38,7 @@ pub struct Table {
 
 struct Entry {
     key: Arc<[u8]>,
+    rows: Rows,
     from: Timestamp,
     to: Timestamp,
     asked: Timestamp,
@@ -98,6 +99,7 @@ impl Table {
         if self.limits.bytes > 0 {
             let entry = Entry {
                 key: asked.key.clone(),
+                rows: asked.rows,
                 from: asked.from.saturating_sub(reach),
                 to: asked.to.saturating_add(reach),
                 asked: asked.now,
@@ -115,7 +117,8 @@ impl Table {
             return;
         };
         for series in series {
-            if self.watched.insert((series, entry.to, id), entry.from).is_none() {
+            let watched = (series, entry.rows, entry.to, id);
+            if self.watched.insert(watched, entry.from).is_none() {
                 self.interest.add(series);
                 entry.watched.push(series);
             }
@@ -160,15 +163,15 @@ impl Table {
         }
     }
 
-    /// Something of the series has changed between these times, both included.
-    pub fn touched(&mut self, series: SeriesId, first: Timestamp, last: Timestamp) {
-        let after = (series, first.saturating_add(1), ReadingId(0));
-        let end = (series, Timestamp::MAX, ReadingId(u64::MAX));
+    /// Some rows of the series have changed between these times, both included.
+    pub fn touched(&mut self, series: SeriesId, rows: Rows, first: Timestamp, last: Timestamp) {
+        let after = (series, rows, first.saturating_add(1), ReadingId(0));
+        let end = (series, rows, Timestamp::MAX, ReadingId(u64::MAX));
         let concerned: Vec<ReadingId> = self
             .watched
             .range(after..=end)
             .filter(|(_, from)| **from <= last)
-            .map(|((_, _, id), _)| *id)
+            .map(|((_, _, _, id), _)| *id)
             .collect();
         for id in concerned {
             self.remove(id);
@@ -195,7 +198,7 @@ impl Table {
             return;
         };
         for series in entry.watched {
-            self.watched.remove(&(series, entry.to, id));
+            self.watched.remove(&(series, entry.rows, entry.to, id));
             self.interest.remove(series);
         }
         if let Some(kept) = entry.kept {
