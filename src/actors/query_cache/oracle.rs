@@ -65,14 +65,14 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         8 => question().prop_map(Step::Ask),
         3 => question().prop_map(Step::Begin),
-        3 => (0_usize..4).prop_map(Step::Read),
-        3 => (0_usize..4).prop_map(Step::Finish),
-        1 => (0_usize..4).prop_map(Step::Leave),
+        4 => (0_usize..2).prop_map(Step::Read),
+        2 => (0_usize..2).prop_map(Step::Finish),
+        1 => (0_usize..2).prop_map(Step::Leave),
         3 => commit,
         3 => Just(Step::Acknowledge),
         1 => (-8_i64..0).prop_map(Step::Delete),
         1 => Just(Step::Name),
-        4 => (0_i64..6).prop_map(Step::Wait),
+        3 => (0_i64..4).prop_map(Step::Wait),
     ]
 }
 
@@ -268,7 +268,7 @@ impl World {
             Step::Ask(question) => self.ask(question),
             Step::Begin(question) => {
                 let asked = self.asked(question);
-                if self.slow.len() < 4 {
+                if self.slow.len() < 2 {
                     self.begin(question, asked);
                 }
             }
@@ -355,7 +355,7 @@ fn of_outcome(outcome: SliceOutcome) -> CommitGroup {
 
 #[test]
 fn what_is_given_again_is_what_is_stored() {
-    let cases = 256;
+    let cases = 512;
     let (hits, joins) = (Cell::new(0), Cell::new(0));
     let mut runner = TestRunner::new(ProptestConfig {
         failure_persistence: None,
