@@ -16,6 +16,8 @@ mod interest;
 #[cfg(test)]
 mod oracle;
 mod table;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
