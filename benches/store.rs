@@ -64,7 +64,7 @@ async fn compare(series: u32, rows: usize) {
         rate(inserted_in),
         100.0 * inserted_in.as_secs_f64() / stored_in.as_secs_f64()
     );
-    let sensors = store.sensors_behind().await.unwrap();
+    let sensors = store.sensors_behind(&Scope::All).await.unwrap();
     let began = Instant::now();
     let mut loaded = 0;
     for some in sensors.chunks(500) {

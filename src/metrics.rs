@@ -3,6 +3,8 @@
 //! Invariants: no label ever holds a sensor id; every label has few values. Counters are counted where things happen, gauges
 //! are set when they change. The figures are for watching trends; the ledger is what accounts for readings.
 
+mod kafka;
+
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64};
@@ -16,6 +18,9 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
+pub use self::kafka::KafkaMetrics;
+use crate::actors::ingest::listener::Counters;
+use crate::actors::ingest::mqtt::MqttMetrics;
 use crate::archive::ArchiveStatus;
 use crate::domain::{LedgerDelta, SourceName};
 use crate::storage::StoreError;
@@ -77,6 +82,9 @@ pub struct Metrics {
     query_cache_misses: Counter,
     query_cache_bytes: Gauge,
     pub archive: Arc<ArchiveStatus>,
+    pub mqtt: MqttMetrics,
+    pub kafka: KafkaMetrics,
+    pub mqtt_listener: Arc<Counters>,
 }
 
 impl Default for Metrics {
@@ -96,6 +104,12 @@ impl Default for Metrics {
         }
         let archive = Arc::new(ArchiveStatus::default());
         archive.register(&mut registry);
+        let mqtt = MqttMetrics::default();
+        mqtt.register(&mut registry);
+        let kafka = KafkaMetrics::default();
+        kafka.register(&mut registry);
+        let mqtt_listener = Arc::new(Counters::default());
+        mqtt_listener.register(&mut registry);
         let latencies = || Histogram::new(exponential_buckets(0.001, 2.0, 16));
         Self {
             readings: register!(
@@ -193,6 +207,9 @@ impl Default for Metrics {
                 Gauge::default()
             ),
             archive,
+            mqtt,
+            kafka,
+            mqtt_listener,
             registry,
         }
     }

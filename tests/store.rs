@@ -6,6 +6,8 @@
 mod commit;
 #[path = "store/history.rs"]
 mod history;
+#[path = "store/instances.rs"]
+mod instances;
 #[path = "store/ledger.rs"]
 mod ledger;
 #[path = "store/positions.rs"]
@@ -14,6 +16,8 @@ mod positions;
 mod postgres_server;
 #[path = "store/restore.rs"]
 mod restore;
+#[path = "store/rights.rs"]
+mod rights;
 #[path = "store/rollups.rs"]
 mod rollups;
 #[path = "store/sqlite.rs"]
@@ -86,6 +90,11 @@ on_every_store! {
     positions:
         a_claim_takes_the_partitions_from_their_owner,
         a_claim_waits_for_a_commit_under_way;
+    instances:
+        numbers_are_never_given_twice,
+        a_name_has_one_number,
+        a_sensor_has_one_home_or_several,
+        a_question_may_be_about_some;
     restore:
         a_sensor_without_snapshot_has_all_its_readings,
         the_tail_begins_after_a_complete_snapshot,
@@ -122,7 +131,14 @@ on_postgres! {
         rollups_outlive_their_readings,
         rolling_up_again_changes_nothing,
         a_claim_waits_for_the_writer,
-        a_dropped_question_ends;
+        a_dropped_question_ends,
+        two_writers_at_once_leave_nothing_out;
+    instances:
+        whose_partitions_are_taken_is_told_at_its_next_commit,
+        one_leads_and_another_takes_over,
+        nobody_runs_beside_one_that_runs_alone,
+        a_load_is_as_of_our_own_commits,
+        a_partition_that_another_instance_dropped_is_made_again;
 }
 
 by_entries! {

@@ -112,7 +112,10 @@ async fn restart(path: &Path) -> Vec<Row> {
 /// Stored readings after the snapshots.
 async fn behind(path: &Path) -> usize {
     let store = place::open(path).await;
-    let sensors = store.sensors_behind().await.unwrap();
+    let sensors = store
+        .sensors_behind(&sensorhive::storage::Scope::All)
+        .await
+        .unwrap();
     let mut readings = 0;
     for some in sensors.chunks(500) {
         let loaded = store.load_sensors(some, 1_000_000).await.unwrap();

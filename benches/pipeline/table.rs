@@ -42,12 +42,36 @@ pub struct Spent {
     pub cores: Duration,
 }
 
+/// Runs from its start on.
+#[derive(Debug, Clone, Copy)]
+pub struct Clock {
+    began: Instant,
+    cores: Duration,
+}
+
+impl Clock {
+    pub fn start() -> Self {
+        Self {
+            began: Instant::now(),
+            cores: on_cores(),
+        }
+    }
+
+    pub fn spent(&self) -> Spent {
+        Spent {
+            wall: self.began.elapsed(),
+            cores: on_cores().saturating_sub(self.cores),
+        }
+    }
+}
+
 impl Spent {
     pub fn on(&mut self, work: impl FnOnce()) {
-        let (began, cores) = (Instant::now(), on_cores());
+        let clock = Clock::start();
         work();
-        self.wall += began.elapsed();
-        self.cores += on_cores().saturating_sub(cores);
+        let spent = clock.spent();
+        self.wall += spent.wall;
+        self.cores += spent.cores;
     }
 
     pub fn per_second(&self, count: usize) -> f64 {

@@ -50,6 +50,7 @@ pub async fn start(store: Arc<dyn Store>) -> Pipeline {
     let shards = THREADS as u16;
     let settings = PipelineSettings {
         instance: InstanceId("bench".into()),
+        shared: false,
         internal: name("internal"),
         shards,
         limits: RegistryLimits {

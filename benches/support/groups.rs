@@ -95,6 +95,7 @@ pub async fn prepare(store: &impl Store, series: u32) {
             key: SensorKey(n),
             id: SensorId::parse(&format!("sensor-{n}")).unwrap(),
             tags: Tags::new(),
+            home: None,
         });
         first.series.push(SeriesDefinition {
             id: SeriesId(n),

@@ -132,20 +132,40 @@ impl<W> Dispatcher<W> {
     }
 
     /// Sends a batch off. The readings' indices are given here, in their order.
-    pub fn dispatch(&self, mut readings: Vec<Incoming>, cargo: Cargo) {
+    pub fn dispatch(&self, readings: Vec<Incoming>, cargo: Cargo) {
+        self.dispatch_if(readings, cargo, |_| true);
+    }
+
+    /// As [`Self::dispatch`], but only while `epoch` lasts; `false` if it did not depart, which undelivers it.
+    pub fn dispatch_in(&self, epoch: u64, readings: Vec<Incoming>, cargo: Cargo) -> bool {
+        self.dispatch_if(readings, cargo, |now| now == epoch)
+    }
+
+    fn dispatch_if(
+        &self,
+        mut readings: Vec<Incoming>,
+        cargo: Cargo,
+        wanted: impl FnOnce(u64) -> bool,
+    ) -> bool {
         for (index, incoming) in readings.iter_mut().enumerate() {
             incoming.reading.index = index as u32;
         }
         let mut slices = self.split(readings);
-        let Some(rails) = self.rails.get() else { return };
+        let Some(rails) = self.rails.get() else {
+            return false;
+        };
         let mut order = self.order.lock();
+        if !wanted(order.epoch) {
+            return false;
+        }
         let Some(number) = self.number(&mut order) else {
-            return;
+            return false;
         };
         let guards = Train::depart(number, cargo, slices.len(), rails.terminus.clone());
         for (guard, (shard, readings)) in guards.into_iter().zip(slices.drain(..)) {
             rails.shards[usize::from(shard)].slice(guard, readings);
         }
+        true
     }
 
     /// Sends off a batch without readings, in which a shard does what it has to do by itself.
@@ -240,7 +260,23 @@ impl<W> Dispatcher<W> {
     }
 
     pub fn add_numbers(&self, first: BatchNumber) {
-        self.order.lock().next_block = Some(first.0..first.0 + NUMBER_BLOCK);
+        let mut order = self.order.lock();
+        // A block that was begun meanwhile may be a later one.
+        if first.0 >= order.block.end {
+            order.next_block = Some(first.0..first.0 + NUMBER_BLOCK);
+        }
+    }
+
+    /// The next batch has the first number of this block, which nobody else was given: what it brings of a sensor that came from
+    /// another instance has greater sequences than all that the other one stored. And its active clock stands no earlier than
+    /// `active`, where the other one's stood.
+    pub fn begin_block(&self, first: BatchNumber, active: ActiveTime) {
+        let mut order = self.order.lock();
+        if first.0 >= order.block.end {
+            order.block = first.0..first.0 + NUMBER_BLOCK;
+            order.next_block = None;
+        }
+        order.at.active = order.at.active.max(active);
     }
 
     fn number(&self, order: &mut Order) -> Option<Number> {

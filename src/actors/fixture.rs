@@ -5,7 +5,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::batch::{Acknowledgement, Arrival, Arrived, Cargo, Number, SliceGuard, Terminus, Train};
-use super::registry::{Registry, RegistryLimits};
+use super::registry::{HomeId, Registry, RegistryLimits};
 use crate::domain::{
     ActiveTime, BatchNumber, BatchTime, Flags, LedgerDelta, MetricName, Reading, SensorId, SeriesId,
     SourceName, Timestamp,
@@ -95,8 +95,14 @@ pub(super) fn registry(shards: u16) -> Arc<Registry> {
         series_per_sensor: 10,
     };
     let registry = Registry::new(limits, shards, Vec::new(), Vec::new());
+    registry.add_numbers(crate::storage::Numbers {
+        sensors: 1..100,
+        series: 1..100,
+    });
     let (sensor, metric) = (SensorId::parse("s").unwrap(), MetricName::parse("m").unwrap());
-    let resolved = registry.resolve(&sensor, &metric, None, None).unwrap();
+    let resolved = registry
+        .resolve(&sensor, &metric, None, None, HomeId::NONE)
+        .unwrap();
     assert_eq!(resolved.series, SeriesId(1));
     Arc::new(registry)
 }

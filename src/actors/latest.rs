@@ -34,6 +34,13 @@ impl Latest {
         }
     }
 
+    /// What is not heard here any more is not shown as live.
+    pub fn forget(&self, series: &[(u16, SeriesId)]) {
+        for (shard, series) in series {
+            self.0[usize::from(*shard)].lock().remove(series);
+        }
+    }
+
     pub fn get(&self, shard: u16, series: SeriesId) -> Option<LatestValue> {
         self.0.get(usize::from(shard))?.lock().get(&series).copied()
     }

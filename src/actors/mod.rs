@@ -7,6 +7,7 @@ mod fixture;
 pub mod ingest;
 pub mod journal;
 pub mod latest;
+pub mod ownership;
 pub mod part;
 pub mod permits;
 pub mod query_cache;

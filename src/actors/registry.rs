@@ -1,29 +1,37 @@
 //! Names to numbers: each (sensor, metric) is resolved once, at the edge.
 //!
-//! Invariants: a number is given once and never changes. A definition travels with every batch that uses it until one of
-//! those has committed, so nothing special happens after a rewind. Which shard a sensor belongs to depends on its id alone.
+//! Invariants:
+//! - A number is given once, to one name, by whatever instance: numbers come from the database in blocks. Once the name is stored
+//!   with it, it never changes. Before, it is *provisional*: see [`refresh`].
+//! - A definition travels with every batch that uses it until one of those has committed, so that what has a provisional number
+//!   commits with its name or not at all.
+//! - Which shard a sensor belongs to depends on its id alone.
 //!
-//! Fails with [`LimitReached`] where a new sensor or series would pass its limit; known ones go on.
+//! Fails with [`Unresolved`] where a new sensor or series would pass its limit, or there are no numbers left; known ones go on.
 
+mod homes;
 mod name;
+mod names;
+mod numbers;
+mod ours;
+mod refresh;
 
-use std::collections::HashSet;
-use std::hash::{BuildHasher, Hash};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use foldhash::fast::RandomState;
-use hashbrown::HashTable;
 use parking_lot::{RwLock, RwLockReadGuard};
-use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
+use tokio::sync::Notify;
 use twox_hash::XxHash64;
 
-pub use self::name::SeriesName;
+use self::names::{Names, Sensor, Series};
 use crate::decode::RawTags;
 use crate::domain::{MetricName, SensorId, SensorKey, SeriesId, Tags};
 use crate::prefetch::prefetch;
-use crate::storage::{SensorDefinition, SeriesDefinition};
+use crate::storage::{Numbers, SensorDefinition, SeriesDefinition};
+
+pub use self::homes::{HomeId, Tenure};
+pub use self::name::SeriesName;
+pub use self::numbers::FIRST_NUMBERS;
 
 /// How many lookups make a good group for [`Reader::guess`].
 pub const AT_ONCE: usize = 32;
@@ -40,12 +48,16 @@ pub struct Resolved {
     pub saved: bool,
 }
 
+/// Why a name was not resolved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum LimitReached {
+pub enum Unresolved {
     #[error("there are {0} sensors already, the limit (limits.sensors)")]
-    Sensors(usize),
+    TooManySensors(usize),
     #[error("the sensor has {0} metrics already, the limit (limits.series_per_sensor)")]
-    SeriesPerSensor(usize),
+    TooManySeries(usize),
+    /// There will be some: come again.
+    #[error("there are no numbers for new sensors at the moment")]
+    NoNumbers,
 }
 
 /// A sensor as the registry knows it.
@@ -70,64 +82,31 @@ pub struct Registry {
     shards: u16,
     names: RwLock<Names>,
     version: AtomicU64,
-}
-
-/// Laid out for [`Reader::lookup`], which most readings go through once: with many sensors, what it costs is how many places in
-/// memory it touches.
-#[derive(Default)]
-struct Names {
-    /// Keys by the hash of their id; the ids are in `sensors`.
-    by_id: HashTable<SensorKey>,
-    /// Seeded, because ids come from outside.
-    hasher: RandomState,
-    /// By key. A number that belongs to no sensor has an empty place.
-    sensors: Vec<Option<Sensor>>,
-    series: FxHashMap<SeriesId, SensorKey>,
-    /// Many sensors measure the same: they share its name and its unit.
-    metrics: HashSet<MetricName, RandomState>,
-    units: HashSet<Arc<str>, RandomState>,
-    next_series: u32,
-}
-
-struct Sensor {
-    id: SensorId,
-    shard: u16,
-    saved: bool,
-    tags_saved: bool,
-    /// Few; looked through in order.
-    series: SmallVec<[Series; 1]>,
-    tags: Tags,
-    /// The tags as they last came, so that the same text need not be parsed again.
-    raw_tags: Option<Box<str>>,
-}
-
-struct Series {
-    id: SeriesId,
-    saved: bool,
-    metric: MetricName,
-    unit: Option<Arc<str>>,
+    /// Whether there may be other instances; asked without the lock.
+    shared: AtomicBool,
+    numbers_low: Notify,
 }
 
 /// See [`Registry::reader`].
 pub struct Reader<'r>(RwLockReadGuard<'r, Names>);
 
-/// Most likely the key of a sensor, by the hash of its id.
+/// Most likely where a sensor is, by the hash of its id.
 #[derive(Debug, Clone, Copy)]
-pub struct Guess(Option<SensorKey>);
+pub struct Guess(Option<u32>);
 
 impl Reader<'_> {
-    /// Guesses the keys of some sensors, and asks memory for what [`Self::lookup`] will need of them. A step for all of them
+    /// Guesses where some sensors are, and asks memory for what [`Self::lookup`] will need of them. A step for all of them
     /// follows the other, so that they wait for memory together: with 100,000 sensors that saves 0.1 µs a reading.
     pub fn guess<'s>(&self, sensors: impl Iterator<Item = &'s str>) -> SmallVec<[Guess; AT_ONCE]> {
         let names = &*self.0;
-        let guesses: SmallVec<_> = sensors.map(|sensor| names.guess(sensor)).collect();
-        let entries = || guesses.iter().filter_map(|guess: &Guess| names.sensor(guess.0?));
+        let guesses: SmallVec<_> = sensors.map(|sensor| Guess(names.guess(sensor))).collect();
+        let entries = || guesses.iter().filter_map(|guess: &Guess| names.at(guess.0?));
         entries().for_each(prefetch);
         entries().for_each(|entry| prefetch(entry.id.as_str()));
         guesses
     }
 
-    /// The numbers of a known series, where neither tags nor unit bring news.
+    /// The numbers of a known series, where neither tags nor unit nor home bring news.
     pub fn lookup(
         &self,
         guess: Guess,
@@ -135,21 +114,9 @@ impl Reader<'_> {
         metric: &str,
         unit: Option<&str>,
         tags: Option<&RawTags<'_>>,
+        home: HomeId,
     ) -> Option<Resolved> {
-        let named = |key: &SensorKey| {
-            self.0
-                .sensor(*key)
-                .is_some_and(|entry| entry.id.as_str() == sensor)
-        };
-        let key = guess.0.filter(named).or_else(|| self.0.key(sensor))?;
-        let entry = self.0.sensor(key)?;
-        let series = entry
-            .series
-            .iter()
-            .find(|series| series.metric.as_str() == metric)?;
-        let same_unit = unit.is_none() || series.unit.as_deref() == unit;
-        let same_tags = tags.is_none_or(|tags| entry.raw_tags.as_deref() == Some(tags.as_str()));
-        (same_unit && same_tags).then(|| entry.resolved(key, series))
+        self.0.lookup(guess.0, sensor, metric, unit, tags, home)
     }
 }
 
@@ -159,55 +126,47 @@ pub fn shard_of(sensor: &str, shards: u16) -> u16 {
 }
 
 impl Registry {
+    /// Knows what is stored. It has no numbers to give yet: see [`Self::add_numbers`].
     pub fn new(
         limits: RegistryLimits,
         shards: u16,
         sensors: Vec<SensorDefinition>,
         series: Vec<SeriesDefinition>,
     ) -> Self {
-        let mut names = Names {
-            next_series: 1,
-            ..Default::default()
-        };
-        for SensorDefinition { key, id, tags } in sensors {
-            let shard = shard_of(id.as_str(), shards);
-            let mut sensor = Sensor::new(id, shard, tags);
-            (sensor.saved, sensor.tags_saved) = (true, true);
-            names.add(key, sensor);
-        }
-        for SeriesDefinition {
-            id,
-            sensor,
-            metric,
-            unit,
-        } in series
-        {
-            names.next_series = names.next_series.max(id.0 + 1);
-            let series = Series {
-                id,
-                saved: true,
-                metric: shared(&mut names.metrics, &metric),
-                unit: unit.map(|unit| shared(&mut names.units, &Arc::from(unit))),
-            };
-            if let Some(owner) = names.sensor_mut(sensor) {
-                owner.series.push(series);
-                names.series.insert(id, sensor);
-            }
-        }
-        Self {
+        let registry = Self {
             limits,
             shards,
-            names: RwLock::new(names),
+            names: RwLock::default(),
             version: AtomicU64::new(0),
+            shared: AtomicBool::new(false),
+            numbers_low: Notify::new(),
+        };
+        registry.refresh(sensors, series);
+        registry
+    }
+
+    pub fn add_numbers(&self, numbers: Numbers) {
+        self.names.write().given.add(numbers);
+    }
+
+    /// Resolves when more numbers should be fetched, with how many.
+    pub async fn numbers_low(&self) -> u32 {
+        loop {
+            self.numbers_low.notified().await;
+            let names = self.names.read();
+            if names.given.are_low() {
+                return names.given.next_block();
+            }
         }
     }
 
-    /// Grows with every new series and every change of tags or units. Whoever reads names after it sees at least those changes.
+    /// Grows with every new sensor or series and every change of tags, units or numbers, whoever made it. Whoever reads
+    /// names after it sees at least those changes.
     pub fn version(&self) -> u64 {
         self.version.load(Ordering::SeqCst)
     }
 
-    /// Called under the lock, before what is new can be seen.
+    /// Called under the lock, so before what is new can be seen.
     fn news(&self) {
         self.version.fetch_add(1, Ordering::SeqCst);
     }
@@ -229,76 +188,118 @@ impl Registry {
         metric: &MetricName,
         unit: Option<&str>,
         tags: Option<&RawTags<'_>>,
-    ) -> Result<Resolved, LimitReached> {
+        home: HomeId,
+    ) -> Result<Resolved, Unresolved> {
         let mut names = self.names.write();
         let names = &mut *names;
-        let key = match names.key(sensor.as_str()) {
-            Some(key) => key,
-            None => {
-                if names.by_id.len() >= self.limits.sensors {
-                    return Err(LimitReached::Sensors(self.limits.sensors));
-                }
-                let key = SensorKey(u32::try_from(names.sensors.len()).unwrap_or(u32::MAX).max(1));
-                let shard = shard_of(sensor.as_str(), self.shards);
-                names.add(key, Sensor::new(sensor.clone(), shard, Tags::new()));
-                key
+        let new_sensor = names.named(sensor.as_str()).is_none();
+        let new_series = names
+            .named(sensor.as_str())
+            .is_none_or(|entry| entry.series.iter().all(|series| series.metric != *metric));
+        if new_series {
+            if new_sensor && names.len() >= self.limits.sensors {
+                return Err(Unresolved::TooManySensors(self.limits.sensors));
             }
-        };
-        let Some(Some(entry)) = names.sensors.get_mut(key.0 as usize) else {
-            unreachable!("every key of by_id is in sensors")
+            let many = names.named(sensor.as_str()).map_or(0, |entry| entry.series.len());
+            if many >= self.limits.series_per_sensor {
+                return Err(Unresolved::TooManySeries(self.limits.series_per_sensor));
+            }
+            self.define_new(names, sensor, metric, home)?;
+        }
+        let unit = unit.map(|unit| names.shared_unit(unit));
+        let mut strayed = false;
+        let Some(entry) = names.named_mut(sensor.as_str()) else {
+            unreachable!("it was made where it was missing")
         };
         if let Some(raw) = tags {
             entry.raw_tags = Some(raw.as_str().into());
             let tags = raw.parse();
             if entry.tags != tags {
                 entry.tags = tags;
-                entry.tags_saved = false;
+                entry.described = false;
                 self.news();
             }
         }
-        let at = match entry.series.iter().position(|series| series.metric == *metric) {
-            Some(at) => at,
-            None => {
-                if entry.series.len() >= self.limits.series_per_sensor {
-                    return Err(LimitReached::SeriesPerSensor(self.limits.series_per_sensor));
-                }
-                let id = SeriesId(names.next_series);
-                names.next_series += 1;
-                self.news();
-                names.series.insert(id, key);
-                entry.series.push(Series {
-                    id,
-                    saved: false,
-                    metric: shared(&mut names.metrics, metric),
-                    unit: None,
-                });
-                entry.series.len() - 1
-            }
+        if home != HomeId::NONE && home != entry.home && entry.home != HomeId::SEVERAL {
+            strayed = entry.home != HomeId::NONE;
+            entry.home = if strayed { HomeId::SEVERAL } else { home };
+            entry.described = false;
+        }
+        let Some(at) = entry.series.iter().position(|series| series.metric == *metric) else {
+            unreachable!("it was made where it was missing")
         };
         let series = &mut entry.series[at];
         if let Some(unit) = unit
-            && series.unit.as_deref() != Some(unit)
+            && series.unit.as_ref() != Some(&unit)
         {
-            series.unit = Some(shared(&mut names.units, &Arc::from(unit)));
+            series.unit = Some(unit);
             series.saved = false;
             self.news();
         }
-        Ok(entry.resolved(key, &entry.series[at]))
+        let resolved = entry.resolved(&entry.series[at]);
+        if strayed {
+            tracing::warn!(
+                sensor = sensor.as_str(),
+                "a sensor comes through more than one partition: its messages are not keyed by its id, and with several instances \
+                 none has all of its readings"
+            );
+        }
+        Ok(resolved)
     }
 
-    /// The definitions of a series and its sensor, to be stored with a batch.
+    /// Gives numbers to a series, and to its sensor if that is new, too.
+    fn define_new(
+        &self,
+        names: &mut Names,
+        sensor: &SensorId,
+        metric: &MetricName,
+        home: HomeId,
+    ) -> Result<(), Unresolved> {
+        if names.given.is_empty() {
+            self.numbers_low.notify_one();
+            return Err(Unresolved::NoNumbers);
+        }
+        self.news();
+        if names.named(sensor.as_str()).is_none()
+            && let Some(key) = names.given.sensor()
+        {
+            let shard = shard_of(sensor.as_str(), self.shards);
+            names.add(Sensor::new(key, sensor.clone(), shard, home));
+        }
+        let metric = names.shared_metric(metric);
+        if let Some(id) = names.given.series()
+            && let Some(entry) = names.named_mut(sensor.as_str())
+        {
+            entry.series.push(Series {
+                id,
+                saved: false,
+                metric,
+                unit: None,
+            });
+            let key = entry.key;
+            names.series.insert(id, key);
+        }
+        if names.given.are_low() {
+            self.numbers_low.notify_one();
+        }
+        Ok(())
+    }
+
+    /// The definitions of a series and its sensor, to be stored with a batch. `None` where its number was provisional and
+    /// another one is stored: what was resolved to it is to be resolved anew.
     pub fn define(&self, series: SeriesId) -> Option<(SensorDefinition, SeriesDefinition)> {
         let names = self.names.read();
-        let (key, sensor, info) = names.find(series)?;
+        let (sensor, info) = names.find(series)?;
         Some((
             SensorDefinition {
-                key,
+                key: sensor.key,
                 id: sensor.id.clone(),
                 tags: sensor.tags.clone(),
+                home: names.homes.home(sensor.home),
             },
             SeriesDefinition {
                 id: series,
-                sensor: key,
+                sensor: sensor.key,
                 metric: info.metric.clone(),
                 unit: info.unit.as_deref().map(str::to_owned),
             },
@@ -312,9 +313,13 @@ impl Registry {
         }
         let mut names = self.names.write();
         for definition in sensors {
+            let home = definition
+                .home
+                .as_ref()
+                .map_or(HomeId::NONE, |home| names.homes.number(home));
             if let Some(sensor) = names.sensor_mut(definition.key) {
                 sensor.saved = true;
-                sensor.tags_saved |= sensor.tags == definition.tags;
+                sensor.described |= sensor.tags == definition.tags && sensor.home == home;
             }
         }
         for definition in series {
@@ -328,10 +333,10 @@ impl Registry {
 
     pub fn name(&self, series: SeriesId) -> Option<SeriesName> {
         let names = self.names.read();
-        let (key, sensor, info) = names.find(series)?;
+        let (sensor, info) = names.find(series)?;
         Some(SeriesName {
             series,
-            key,
+            key: sensor.key,
             sensor: sensor.id.clone(),
             metric: info.metric.clone(),
             unit: info.unit.as_deref().map(str::to_owned),
@@ -345,17 +350,16 @@ impl Registry {
     /// What a series is matched by.
     pub fn naming(&self, series: SeriesId) -> Option<(SensorId, MetricName, Tags)> {
         let names = self.names.read();
-        let (_, sensor, info) = names.find(series)?;
+        let (sensor, info) = names.find(series)?;
         Some((sensor.id.clone(), info.metric.clone(), sensor.tags.clone()))
     }
 
     pub fn sensor(&self, key: SensorKey) -> Option<SensorInfo> {
-        self.names.read().info(key)
+        Some(self.names.read().sensor(key)?.info())
     }
 
     pub fn sensor_named(&self, id: &str) -> Option<SensorInfo> {
-        let names = self.names.read();
-        names.info(names.key(id)?)
+        Some(self.names.read().named(id)?.info())
     }
 
     pub fn sensor_id(&self, key: SensorKey) -> Option<SensorId> {
@@ -380,118 +384,29 @@ impl Registry {
     ) -> Vec<SensorInfo> {
         let names = self.names.read();
         let first = after.map_or(0, |key| key.0.saturating_add(1));
-        (0..)
-            .zip(&names.sensors)
-            .skip(first as usize)
-            .filter_map(|(key, sensor)| {
-                let sensor = sensor.as_ref()?;
-                keep(sensor.id.as_str(), &sensor.tags).then(|| sensor.info(SensorKey(key)))
-            })
+        names
+            .from(SensorKey(first))
+            .filter(|sensor| keep(sensor.id.as_str(), &sensor.tags))
             .take(limit)
+            .map(Sensor::info)
             .collect()
+    }
+
+    /// How many sensors and series there are of which it is known that they are stored.
+    pub fn stored_size(&self) -> (u64, u64) {
+        let names = self.names.read();
+        let stored = names.all().filter(|sensor| sensor.saved);
+        stored.fold((0, 0), |(sensors, series), sensor| {
+            let saved = sensor.series.iter().filter(|series| series.saved).count();
+            (sensors + 1, series + saved as u64)
+        })
     }
 
     /// How many sensors and series there are.
     pub fn size(&self) -> (usize, usize) {
         let names = self.names.read();
-        (names.by_id.len(), names.series.len())
+        (names.len(), names.series.len())
     }
-}
-
-impl Sensor {
-    /// One that is not stored yet.
-    fn new(id: SensorId, shard: u16, tags: Tags) -> Self {
-        Self {
-            id,
-            shard,
-            saved: false,
-            tags_saved: false,
-            series: SmallVec::new(),
-            tags,
-            raw_tags: None,
-        }
-    }
-
-    fn resolved(&self, key: SensorKey, series: &Series) -> Resolved {
-        Resolved {
-            sensor: key,
-            series: series.id,
-            shard: self.shard,
-            sensor_saved: self.saved,
-            saved: self.saved && self.tags_saved && series.saved,
-        }
-    }
-
-    fn info(&self, key: SensorKey) -> SensorInfo {
-        let series = self.series.iter();
-        SensorInfo {
-            key,
-            id: self.id.clone(),
-            shard: self.shard,
-            tags: self.tags.clone(),
-            series: series.map(|series| (series.metric.clone(), series.id)).collect(),
-            saved: self.saved,
-        }
-    }
-}
-
-impl Names {
-    fn add(&mut self, key: SensorKey, sensor: Sensor) {
-        let at = key.0 as usize;
-        if self.sensors.len() <= at {
-            self.sensors.resize_with(at + 1, || None);
-        }
-        let hash = self.hasher.hash_one(sensor.id.as_str());
-        self.sensors[at] = Some(sensor);
-        let Names {
-            by_id,
-            hasher,
-            sensors,
-            ..
-        } = self;
-        let hash_of = |key: &SensorKey| {
-            let sensor = sensors[key.0 as usize].as_ref();
-            sensor.map_or(0, |sensor| hasher.hash_one(sensor.id.as_str()))
-        };
-        by_id.insert_unique(hash, key, hash_of);
-    }
-
-    fn key(&self, id: &str) -> Option<SensorKey> {
-        let named = |key: &SensorKey| self.sensor(*key).is_some_and(|sensor| sensor.id.as_str() == id);
-        self.by_id.find(self.hasher.hash_one(id), named).copied()
-    }
-
-    fn guess(&self, id: &str) -> Guess {
-        Guess(self.by_id.iter_hash(self.hasher.hash_one(id)).next().copied())
-    }
-
-    fn sensor(&self, key: SensorKey) -> Option<&Sensor> {
-        self.sensors.get(key.0 as usize)?.as_ref()
-    }
-
-    fn sensor_mut(&mut self, key: SensorKey) -> Option<&mut Sensor> {
-        self.sensors.get_mut(key.0 as usize)?.as_mut()
-    }
-
-    fn find(&self, series: SeriesId) -> Option<(SensorKey, &Sensor, &Series)> {
-        let key = *self.series.get(&series)?;
-        let sensor = self.sensor(key)?;
-        let info = sensor.series.iter().find(|info| info.id == series)?;
-        Some((key, sensor, info))
-    }
-
-    fn info(&self, key: SensorKey) -> Option<SensorInfo> {
-        Some(self.sensor(key)?.info(key))
-    }
-}
-
-/// The one among `all` that equals `value`, which joins them if there is none.
-fn shared<T: Clone + Eq + Hash>(all: &mut HashSet<T, RandomState>, value: &T) -> T {
-    if let Some(known) = all.get(value) {
-        return known.clone();
-    }
-    all.insert(value.clone());
-    value.clone()
 }
 
 #[cfg(test)]

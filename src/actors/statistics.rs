@@ -46,6 +46,12 @@ pub struct Summary {
 }
 
 impl Statistics {
+    /// Other instances store, too: so many readings are stored by all of them.
+    pub fn total_is_at_least(&self, total: u64) {
+        let inner = &mut *self.0.lock();
+        inner.total = inner.total.max(total);
+    }
+
     /// `total` readings are stored already.
     pub fn new(total: u64) -> Self {
         let slot = Slot {

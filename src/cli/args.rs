@@ -8,6 +8,7 @@ use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use secrecy::SecretString;
 
 use crate::domain::{Day, DayError};
+use crate::settings::BrokerUrl;
 use crate::settings::LogFormat;
 use crate::simulate::{Fault, SimulatorSettings};
 
@@ -38,6 +39,10 @@ Examples:
   sensorhive simulate --count 10                Ten readings as JSON lines
   sensorhive simulate --sensors 1000 --rate 5000 --duration 1m --url http://localhost:8080
                                                 Feed a running instance for a minute
+  sensorhive simulate --kafka localhost:9092 --rate 1000
+                                                Write to a topic, sensor-readings-raw, keyed by sensor
+  sensorhive simulate --mqtt mqtt://localhost:1883 --topic 'plant/{sensor_id}/temperature'
+                                                Publish to a broker, without end
   sensorhive simulate --fault drift --fault stuck --seed 7
                                                 These faults beside the spikes, the same each time";
 
@@ -103,7 +108,7 @@ pub enum Command {
     RestoreArchive(RestoreArgs),
     /// Makes up sensors: as JSON lines, or sent to a running instance
     #[command(after_help = SIMULATE_HELP)]
-    Simulate(SimulateArgs),
+    Simulate(Box<SimulateArgs>),
     /// Makes, lists and revokes the tokens that the API asks for
     #[command(after_help = TOKEN_HELP, arg_required_else_help = true)]
     Token {
@@ -136,6 +141,7 @@ pub struct RestoreArgs {
 }
 
 #[derive(Debug, Clone, Args)]
+#[command(group = ArgGroup::new("broker").args(["kafka", "mqtt"]))]
 pub struct SimulateArgs {
     /// How many sensors
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
@@ -161,9 +167,44 @@ pub struct SimulateArgs {
     /// Send the readings to the instance at this address instead of printing them
     #[arg(long, value_parser = url)]
     pub url: Option<String>,
+    /// Write the readings to Kafka instead of printing them; a broker, or several with commas
+    #[arg(long, value_name = "BROKERS", conflicts_with = "url")]
+    pub kafka: Option<String>,
+    /// Publish the readings to this MQTT broker instead, one a message, with QoS 1
+    #[arg(long, value_name = "mqtt://HOST:PORT", value_parser = broker, conflicts_with_all = ["url", "kafka"])]
+    pub mqtt: Option<BrokerUrl>,
+    /// The topic; for MQTT, {sensor_id} in it stands for each message's sensor. Without it: sensor-readings-raw for Kafka, where it
+    /// must exist, sensorhive/{sensor_id} for MQTT
+    #[arg(long, requires = "broker")]
+    pub topic: Option<String>,
+    /// Who we are, to the MQTT broker
+    #[arg(long, value_name = "NAME", requires = "mqtt")]
+    pub username: Option<String>,
+    /// A file that holds the password for the MQTT broker
+    #[arg(long, value_name = "FILE", requires = "username")]
+    pub password_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub producer: ProducerArgs,
     /// The token to send them with, where the instance asks for one
     #[arg(long, env = "SENSORHIVE_TOKEN", hide_env_values = true, requires = "url")]
     pub token: Option<SecretString>,
+}
+
+/// How readings are written to Kafka.
+#[derive(Debug, Clone, Args)]
+pub struct ProducerArgs {
+    /// none, gzip, snappy, lz4 or zstd
+    #[arg(long, default_value = "none", requires = "kafka",
+          value_parser = ["none", "gzip", "snappy", "lz4", "zstd"])]
+    pub compression: String,
+    /// The most messages of one request
+    #[arg(long, value_name = "MESSAGES", default_value_t = 10_000, requires = "kafka",
+          value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub batch: u32,
+    /// How long a message waits for others to go with
+    #[arg(long, value_name = "TIME", default_value = "5ms", requires = "kafka",
+          value_parser = humantime::parse_duration)]
+    pub linger: Duration,
 }
 
 impl SimulateArgs {
@@ -242,6 +283,14 @@ fn url(text: &str) -> Result<String, &'static str> {
         Ok(url) if url.scheme() == "http" && url.has_host() => Ok(text.trim_end_matches('/').to_owned()),
         Ok(url) if url.scheme() == "https" => Err("https is not available in this version"),
         _ => Err("must be an address such as http://localhost:8080"),
+    }
+}
+
+fn broker(text: &str) -> Result<BrokerUrl, &'static str> {
+    match BrokerUrl::parse(text) {
+        Some(broker) if broker.tls => Err("mqtts is not available here"),
+        Some(broker) => Ok(broker),
+        None => Err("must be an address such as mqtt://localhost:1883"),
     }
 }
 

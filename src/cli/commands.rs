@@ -8,7 +8,7 @@ use super::args::{RoleArg, TokenCommand};
 use super::exit::{CommandError, ExitCode};
 use crate::clock::{Clock, SystemClock};
 use crate::settings::{DEFAULTS, Settings, StorageUrl};
-use crate::startup::{Service, StartError, Stopped, open_store};
+use crate::startup::{ListenerError, Service, StartError, Stopped, open_store};
 use crate::storage::history::TokenRow;
 use crate::storage::{ErrorClass, Store, StoreError};
 use crate::web::ServeError;
@@ -51,6 +51,9 @@ fn announce(service: &Service) -> Outcome {
     tracing::info!(address = %service.address, "ready");
     if let Some(token) = &service.first_token {
         print(&format!("admin token: {}", token.expose_secret()))?;
+    }
+    if let Some(address) = service.mqtt_address {
+        print(&format!("listening on mqtt://{address}"))?;
     }
     print(&format!("listening on http://{}", service.address))
 }
@@ -214,11 +217,14 @@ impl From<StartError> for CommandError {
     fn from(error: StartError) -> Self {
         match error {
             StartError::Store(error) => error.into(),
-            StartError::Serve(ServeError::AddressInUse(_)) => {
-                let text = format!("{error}; stop what listens there, or set http.listen to another");
-                CommandError::new(ExitCode::AddressInUse, text)
-            }
+            StartError::Serve(ServeError::AddressInUse(_)) => taken(&error, "http.listen"),
+            StartError::Listener(ListenerError::AddressInUse(_)) => taken(&error, "mqtt_listener.listen"),
             error => CommandError::new(ExitCode::Failed, error),
         }
     }
+}
+
+fn taken(error: &StartError, key: &str) -> CommandError {
+    let text = format!("{error}; stop what listens there, or set {key} to another");
+    CommandError::new(ExitCode::AddressInUse, text)
 }

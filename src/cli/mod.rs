@@ -6,6 +6,7 @@
 pub mod args;
 mod commands;
 pub mod exit;
+mod produce;
 mod restore;
 mod simulate;
 

@@ -139,7 +139,7 @@ impl Work<'_> {
         }
         let mut ended = self.restore(verified, terms, &name, place, count).await?;
         if let Ended::NotAlone(why) = &ended {
-            self.lock = Some(lock_database(self.settings).await.map_err(|error| {
+            self.lock = Some(lock_database(self.settings, None).await.map_err(|error| {
                 let text = format!("{name}: {why}; stop the service first ({error})");
                 CommandError::new(ExitCode::Storage, text)
             })?);

@@ -1,7 +1,9 @@
-//! `simulate`: made-up readings, as JSON lines or sent to a running instance.
+//! `simulate`: made-up readings, as JSON lines, sent to a running instance, or published to a broker.
 //!
 //! Invariants: the same flags give the same readings in the same order. What is sent is sent until it is answered with 2xx, or
-//! with a 4xx other than 429, which no repetition would change.
+//! with a 4xx other than 429, which no repetition would change; what is published is published until the broker has taken it.
+
+mod mqtt;
 
 use std::io::Write;
 use std::iter::Peekable;
@@ -20,21 +22,29 @@ use crate::simulate::{SimulatedReading, Simulator};
 /// Readings in one request at most.
 const REQUEST_READINGS: usize = 1_000;
 const TICK: Duration = Duration::from_millis(100);
-const PROGRESS_EVERY: Duration = Duration::from_secs(5);
+const MQTT_TOPIC: &str = "sensorhive/{sensor_id}";
+pub(super) const PROGRESS_EVERY: Duration = Duration::from_secs(5);
 
 pub fn simulate(args: &SimulateArgs) -> Result<(), CommandError> {
     let start = SystemClock.now();
     let simulator = Simulator::new(args.settings(), start)
         .map_err(|error| CommandError::new(ExitCode::Usage, error))?
         .peekable();
-    match &args.url {
-        None => write_lines(args, start, simulator),
-        Some(url) => {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            let runtime = runtime.map_err(|error| CommandError::new(ExitCode::Failed, error))?;
-            runtime.block_on(send(args, url, start, simulator))
-        }
+    if let Some(brokers) = &args.kafka {
+        return super::produce::produce(args, brokers, end(args, start), simulator);
     }
+    let target = match (&args.url, &args.mqtt) {
+        (Some(url), _) => Target::Instance(reqwest::Client::new(), url.clone()),
+        (None, Some(broker)) => {
+            let topic = args.topic.clone().unwrap_or_else(|| MQTT_TOPIC.to_owned());
+            let publisher = mqtt::Publisher::new(broker.clone(), topic, login(args)?);
+            Target::Broker(Box::new(publisher))
+        }
+        (None, None) => return write_lines(args, start, simulator),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| CommandError::new(ExitCode::Failed, error))?;
+    runtime.block_on(send(args, target, start, simulator))
 }
 
 /// With a limit, printed at once; without one, when each reading is due.
@@ -83,13 +93,62 @@ fn wait_until(due: Timestamp, out: &mut impl Write) -> Result<(), CommandError> 
     Ok(())
 }
 
+/// Where readings are sent.
+enum Target {
+    /// With its address.
+    Instance(reqwest::Client, String),
+    Broker(Box<mqtt::Publisher>),
+}
+
+impl Target {
+    async fn take(&mut self, args: &SimulateArgs, batch: &[SimulatedReading]) -> Result<Sent, CommandError> {
+        match self {
+            Target::Instance(client, url) => post(client, args, url, batch).await,
+            Target::Broker(publisher) => {
+                publisher.publish(batch).await?;
+                Ok(Sent {
+                    sent: batch.len() as u64,
+                    ..Sent::default()
+                })
+            }
+        }
+    }
+
+    async fn idle(&mut self, time: Duration) {
+        match self {
+            Target::Instance(..) => tokio::time::sleep(time).await,
+            Target::Broker(publisher) => publisher.idle(time).await,
+        }
+    }
+
+    fn tell(&self, sent: &Sent) -> String {
+        match self {
+            Target::Instance(..) => sent.to_string(),
+            Target::Broker(_) => format!("{} published, and taken by the broker", sent.sent),
+        }
+    }
+}
+
+/// Name and password for the broker.
+fn login(args: &SimulateArgs) -> Result<Option<(String, String)>, CommandError> {
+    let Some(name) = args.username.clone() else {
+        return Ok(None);
+    };
+    let password = match &args.password_file {
+        None => String::new(),
+        Some(path) => std::fs::read_to_string(path).map_err(|error| {
+            CommandError::new(ExitCode::Failed, format!("reading {}: {error}", path.display()))
+        })?,
+    };
+    Ok(Some((name, password.trim_end_matches(['\r', '\n']).to_owned())))
+}
+
 async fn send(
     args: &SimulateArgs,
-    url: &str,
+    mut target: Target,
     start: Timestamp,
     mut simulator: Peekable<Simulator>,
 ) -> Result<(), CommandError> {
-    let client = reqwest::Client::new();
     let end = end(args, start);
     let mut left = args.count.unwrap_or(u64::MAX);
     let mut sent = Sent::default();
@@ -104,17 +163,17 @@ async fn send(
             batch.push(reading);
         }
         if batch.is_empty() {
-            tokio::time::sleep(TICK).await;
+            target.idle(TICK).await;
             continue;
         }
         left -= batch.len() as u64;
-        sent.add(post(&client, args, url, &batch).await?);
+        sent.add(target.take(args, &batch).await?);
         if told.elapsed() >= PROGRESS_EVERY {
             told = Instant::now();
-            eprintln!("{sent}");
+            eprintln!("{}", target.tell(&sent));
         }
     }
-    print(&sent.to_string())
+    print(&target.tell(&sent))
 }
 
 /// Posts until it is answered for good.

@@ -6,6 +6,7 @@
 pub mod anomaly;
 pub mod day;
 pub mod dead_letter;
+pub mod home;
 pub mod ids;
 pub mod ledger;
 pub mod reading;
@@ -16,6 +17,7 @@ pub mod window;
 pub use anomaly::{Anomaly, Band, DetectorKind, Level};
 pub use day::{Day, DayError};
 pub use dead_letter::{DeadLetter, RejectReason};
+pub use home::Home;
 pub use ids::{IdError, MetricName, SensorId, SensorKey, SeriesId, SourceName, Tags};
 pub use ledger::{Ledger, LedgerDelta};
 pub use reading::{Flags, Quality, Reading};

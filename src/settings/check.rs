@@ -2,7 +2,8 @@
 
 use super::problem::{Origin, Problem};
 use super::tree::Node;
-use super::{ArchiveUrl, Settings, SourceSettings};
+use super::{ArchiveUrl, ListenerUser, MqttSettings, MqttVersion, Settings, SourceSettings, StorageUrl};
+use crate::decode::TopicPattern;
 
 /// Adds a problem for each pair of settings that do not fit. A key that is wrong by itself is not judged again.
 pub(super) fn check(settings: &Settings, tree: &Node, problems: &mut Vec<Problem>) {
@@ -11,6 +12,7 @@ pub(super) fn check(settings: &Settings, tree: &Node, problems: &mut Vec<Problem
         supervision,
         http,
         storage,
+        mqtt_listener,
         ..
     } = settings;
     let mut found = Vec::new();
@@ -43,6 +45,42 @@ pub(super) fn check(settings: &Settings, tree: &Node, problems: &mut Vec<Problem
         "limits.bytes_in_flight",
         "must not be more than `limits.bytes_in_flight`",
     );
+    must(
+        !storage.shared || matches!(storage.url, StorageUrl::Postgres(_)),
+        "storage.shared",
+        "storage.url",
+        "needs PostgreSQL: set `storage.url` to \"postgres://…\"",
+    );
+    must(
+        !(storage.shared && mqtt_listener.enabled && mqtt_listener.chosen),
+        "mqtt_listener.listen",
+        "storage.shared",
+        "cannot be had by one of several instances (`storage.shared`): only sources of kind `kafka` and `host` can",
+    );
+    let shared = |pattern: &TopicPattern| pattern.filter().starts_with("$share/");
+    for (at, pattern) in mqtt_listener.topics.iter().enumerate() {
+        must(
+            !shared(pattern),
+            &format!("mqtt_listener.topics[{at}]"),
+            "",
+            "is a shared subscription, which only a broker has",
+        );
+    }
+    for (at, user) in mqtt_listener.users.iter().enumerate() {
+        let same = |other: &ListenerUser| other.name == user.name;
+        must(
+            !mqtt_listener.users[..at].iter().any(same),
+            &format!("mqtt_listener.users[{at}]"),
+            "",
+            "has the name of a user before it",
+        );
+        must(
+            !user.publish.iter().flatten().any(shared),
+            &format!("mqtt_listener.users[{at}].publish"),
+            "",
+            "has a shared subscription, which only a broker has",
+        );
+    }
     if let Some(archive) = &storage.archive {
         must(
             storage.retention.is_none_or(|kept| kept >= archive.after),
@@ -72,8 +110,14 @@ pub(super) fn check(settings: &Settings, tree: &Node, problems: &mut Vec<Problem
     }
     for (name, source) in &settings.sources {
         let key = format!("sources.{name}");
-        let reserved = ["http", "sensorhive"].contains(&name.as_str());
+        let reserved = ["http", "sensorhive", "mqtt_listener"].contains(&name.as_str());
         must(!reserved, &key, "", "has a name that the service uses itself");
+        must(
+            !(storage.shared && source.enabled() && source.needs_one_instance()),
+            &key,
+            "",
+            "cannot be shared by several instances (`storage.shared`): only sources of kind `kafka` and `host` can",
+        );
         if let SourceSettings::Simulated(simulated) = source {
             must(
                 simulated.rate <= 1e6 * f64::from(simulated.sensors),
@@ -81,6 +125,14 @@ pub(super) fn check(settings: &Settings, tree: &Node, problems: &mut Vec<Problem
                 &format!("{key}.sensors"),
                 "must not be more than a million for each sensor",
             );
+        }
+        if let SourceSettings::Mqtt(mqtt) = source {
+            check_mqtt(mqtt, &key, limits.bytes_in_flight, &mut must);
+        }
+        if let SourceSettings::Kafka(kafka) = source {
+            for (below, message) in kafka.problems() {
+                must(false, &format!("{key}.{below}"), &key, &message);
+            }
         }
         if let SourceSettings::Host(_) = source {
             let first = settings
@@ -97,7 +149,13 @@ pub(super) fn check(settings: &Settings, tree: &Node, problems: &mut Vec<Problem
         }
     }
     for (key, other, message) in found {
-        let known = |problem: &Problem| problem.key == key || problem.key == other;
+        // Or an item of it.
+        let is_it = |problem: &str| {
+            problem
+                .strip_prefix(&*key)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('['))
+        };
+        let known = |problem: &Problem| is_it(&problem.key) || problem.key == other;
         if !problems.iter().any(known) {
             let written = |key: &str| tree.find(key).map(|node| node.written().clone());
             // Blame what the user wrote, which may be the other one.
@@ -108,5 +166,70 @@ pub(super) fn check(settings: &Settings, tree: &Node, problems: &mut Vec<Problem
                 message,
             });
         }
+    }
+}
+
+fn check_mqtt(
+    mqtt: &MqttSettings,
+    key: &str,
+    bytes_in_flight: u64,
+    must: &mut impl FnMut(bool, &str, &str, &str),
+) {
+    let of = |name: &str| format!("{key}.{name}");
+    must(
+        !mqtt.brokers.is_empty(),
+        &of("brokers"),
+        key,
+        "needs at least one broker, such as \"mqtt://127.0.0.1:1883\"",
+    );
+    must(
+        !mqtt.topics.is_empty() || mqtt.status.is_some(),
+        &of("topics"),
+        key,
+        "needs at least one topic, such as \"plant/+sensor_id/+metric\"",
+    );
+    must(
+        mqtt.max_packet <= bytes_in_flight,
+        &of("max_packet"),
+        "limits.bytes_in_flight",
+        "must not be more than `limits.bytes_in_flight`",
+    );
+    must(
+        mqtt.client_id
+            .as_ref()
+            .is_none_or(|id| (1..=256).contains(&id.len())),
+        &of("client_id"),
+        "",
+        "must have 1 to 256 bytes",
+    );
+    must(
+        mqtt.password_file.is_none() || mqtt.username.is_some(),
+        &of("password_file"),
+        &of("username"),
+        "needs a `username`",
+    );
+    must(
+        mqtt.tls.cert_file.is_some() == mqtt.tls.key_file.is_some(),
+        &of("tls.cert_file"),
+        &of("tls.key_file"),
+        "and `tls.key_file` need each other",
+    );
+    must(
+        mqtt.session_expiry.is_none() || mqtt.version == MqttVersion::V5,
+        &of("session_expiry"),
+        &of("version"),
+        "is only for `version = \"5\"`: with 3.1.1 the broker decides how long it keeps a session",
+    );
+    if let Some(status) = &mqtt.status {
+        let named = status
+            .topics
+            .iter()
+            .all(|topic| topic.as_str().contains("+sensor_id"));
+        must(
+            !status.topics.is_empty() && (named || mqtt.default_sensor.is_some()),
+            &of("status.topics"),
+            &of("default_sensor"),
+            "needs topics with `+sensor_id`, or the source a `default_sensor`",
+        );
     }
 }

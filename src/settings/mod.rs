@@ -10,6 +10,7 @@ mod de;
 pub mod http;
 pub mod log;
 pub mod mapping;
+pub mod mqtt_listener;
 pub mod pipeline;
 pub mod problem;
 pub mod series;
@@ -28,10 +29,14 @@ pub use archive::{ArchiveSettings, ArchiveUrl};
 pub use http::HttpSettings;
 pub use log::{LogFormat, LogSettings};
 pub use mapping::{MappingSettings, PayloadSettings};
+pub use mqtt_listener::{ListenerTls, ListenerUser, MqttListenerSettings};
 pub use pipeline::{LimitsSettings, PipelineSettings};
 pub use problem::{Origin, Problem, SettingsError};
 pub use series::{DetectorSettings, Pattern, SeriesMatch, SeriesSettings, SeriesTable};
-pub use sources::{HostSettings, SimulatedSettings, SourceSettings};
+pub use sources::{
+    BrokerUrl, HostSettings, KafkaReset, KafkaSasl, KafkaSettings, KafkaTls, MqttSettings, MqttVersion,
+    Retained, SaslMechanism, SimulatedSettings, SourceSettings, StatusSettings, TlsSettings,
+};
 pub use storage::{PostgresUrl, StorageSettings, StorageUrl, Synchronous, TimescaleDb};
 pub use supervision::SupervisionSettings;
 pub use tree::ENVIRONMENT_PREFIX;
@@ -44,12 +49,13 @@ pub const DEFAULTS: &str = include_str!("../../config/default.toml");
 const DEMO: &str = include_str!("../../config/demo.toml");
 
 /// Sections that are known but not part of this version.
-const UNAVAILABLE_SECTIONS: [&str; 3] = ["mqtt_listener", "rules", "alerting"];
+const UNAVAILABLE_SECTIONS: [&str; 2] = ["rules", "alerting"];
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     pub http: HttpSettings,
+    pub mqtt_listener: MqttListenerSettings,
     pub storage: StorageSettings,
     pub pipeline: PipelineSettings,
     pub limits: LimitsSettings,
@@ -86,10 +92,15 @@ impl Layers {
             check::check(settings, &tree, &mut problems);
         }
         match settings {
-            Some(settings) if problems.is_empty() => Ok(Settings {
-                unavailable,
-                ..settings
-            }),
+            Some(mut settings) if problems.is_empty() => {
+                let listen = tree.find("mqtt_listener.listen");
+                settings.mqtt_listener.chosen =
+                    listen.is_some_and(|node| !matches!(node.origin, Origin::Default | Origin::Demo));
+                Ok(Settings {
+                    unavailable,
+                    ..settings
+                })
+            }
             _ => {
                 problems.sort_by(|a, b| (&a.origin, &a.key).cmp(&(&b.origin, &b.key)));
                 Err(SettingsError { problems })

@@ -16,6 +16,11 @@ pub struct StorageSettings {
     pub url: StorageUrl,
     /// Holds the password for PostgreSQL, so that `url` need not.
     pub password_file: Option<PathBuf>,
+    /// Whether several instances run on the database. PostgreSQL only.
+    pub shared: bool,
+    /// What this one is called among them; empty: as the machine.
+    #[serde(deserialize_with = "instance")]
+    pub instance: String,
     pub timescaledb: TimescaleDb,
     /// How much time a new chunk or partition of readings spans. PostgreSQL only.
     #[serde(with = "units::interval")]
@@ -55,6 +60,17 @@ pub struct StorageSettings {
     pub restart_retention: Option<Duration>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub archive: Option<ArchiveSettings>,
+}
+
+/// It is a part of sensors' names.
+fn instance<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let name = String::deserialize(deserializer)?;
+    let fits = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    if name.len() <= 64 && name.chars().all(fits) {
+        return Ok(name);
+    }
+    let why = "must be at most 64 letters, digits, `-`, `_` and `.`, or empty for the name of the machine";
+    Err(serde::de::Error::custom(why))
 }
 
 /// Whether TimescaleDB is made use of.

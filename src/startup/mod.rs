@@ -2,9 +2,13 @@
 //!
 //! Start: address, store, pipeline, sources, web server. Drain, the other way: requests under way are answered, sources stop,
 //! what is on its way is committed with a snapshot of every sensor, the store closes. Invariant: a start that fails leaves
-//! nothing behind but the database; the address is bound before that is opened. One service at a time runs on a database.
+//! nothing behind but the database; the address is bound before that is opened. One service at a time runs on a database, or
+//! several that say so.
 
 pub mod catalog;
+pub mod kafka;
+mod listener;
+mod mqtt;
 pub mod pipeline;
 mod plan;
 mod sources;
@@ -20,6 +24,8 @@ use secrecy::SecretString;
 use tokio::sync::mpsc;
 
 use self::catalog::SettingsCatalog;
+pub use self::kafka::KafkaSetupError;
+pub use self::listener::ListenerError;
 use self::pipeline::Pipeline;
 use crate::actors::ingest::{HttpIngest, Intake, SourceCommand, SourceState};
 use crate::actors::storage::archivist::Archivist;
@@ -31,7 +37,7 @@ use crate::settings::{Settings, StorageUrl};
 use crate::simulate::SimulatorError;
 use crate::storage::postgres::SessionLock;
 use crate::storage::sqlite::{ServiceLock, SqliteStore};
-use crate::storage::{ErrorClass, PostgresSettings, PostgresStore, Store, StoreError};
+use crate::storage::{ErrorClass, InstanceId, PostgresSettings, PostgresStore, Store, StoreError};
 use crate::web::tokens::TokenError;
 use crate::web::{self, Answers, AppState, ServeError, TokenService};
 
@@ -54,13 +60,22 @@ pub enum StartError {
     Token(#[from] TokenError),
     #[error("the machine's figures cannot be read: {0}")]
     Machine(#[from] MachineError),
+    #[error(transparent)]
+    Listener(#[from] ListenerError),
     #[error("source `{name}`: {error}")]
     Simulator { name: SourceName, error: SimulatorError },
+    #[error("source `{name}`: {error}")]
+    Kafka {
+        name: SourceName,
+        error: KafkaSetupError,
+    },
 }
 
 /// The service, running.
 pub struct Service {
     pub address: SocketAddr,
+    /// Where MQTT devices connect, if anywhere.
+    pub mqtt_address: Option<SocketAddr>,
     /// Shown once: the token that was made because there was none.
     pub first_token: Option<SecretString>,
     pub state: Arc<AppState>,
@@ -84,7 +99,9 @@ impl Service {
     /// Starts everything; returns when requests are answered.
     pub async fn start(settings: &Settings) -> Result<Self, StartError> {
         let listener = web::bind(settings.http.listen)?;
-        let lock = lock_database(settings).await?;
+        let mqtt = listener::prepare(settings)?;
+        let instance = settings.storage.shared.then(|| plan::instance(settings));
+        let lock = lock_database(settings, instance).await?;
         let store = open_store(settings).await?;
         tracing::info!(store = store.describe(), "the store is open");
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -106,10 +123,16 @@ impl Service {
         let intakes = plan::intakes(settings);
         let pushed = Intake::new(plan::name("http"), pipeline.rails.clone(), intakes.clone());
         let ingest = HttpIngest::new(pushed, store.clone(), settings.http.request_timeout);
-        let sources = sources::start(&mut pipeline, settings, &intakes)?;
+        let mut sources = sources::start(&mut pipeline, settings, &intakes)?;
+        let tokens = Arc::new(TokenService::new(store.clone()));
+        let mqtt_address = mqtt.as_ref().map(|mqtt| mqtt.address);
+        sources.extend(mqtt.map(|mqtt| {
+            let settings = &settings.mqtt_listener;
+            listener::start(&mut pipeline, mqtt, settings, &intakes, tokens.clone())
+        }));
         start_archive(&mut pipeline, settings);
         let state = Arc::new(AppState {
-            store: store.clone(),
+            store,
             rails: pipeline.rails.clone(),
             shards: pipeline.shards.clone(),
             tree: pipeline.tree.clone(),
@@ -119,7 +142,7 @@ impl Service {
             answers: Answers::new(pipeline.queries.clone()),
             ingest: Arc::new(ingest),
             sources,
-            tokens: TokenService::new(store),
+            tokens,
             started_at,
             shutting_down: Arc::new(AtomicBool::new(false)),
         });
@@ -133,6 +156,7 @@ impl Service {
         let drain_timeout = settings.pipeline.drain_timeout;
         Ok(Self {
             address,
+            mqtt_address,
             first_token,
             state,
             pipeline,
@@ -216,20 +240,27 @@ pub enum Lock {
     Session(SessionLock),
 }
 
-/// Fails with [`ErrorClass::Unusable`] where a service runs on the database.
-pub async fn lock_database(settings: &Settings) -> Result<Lock, StoreError> {
+/// Keeps the database for ourselves, or, as `instance`, for us and others who say who they are. Fails with
+/// [`ErrorClass::Unusable`] where somebody runs on it with whom it is not shared.
+pub async fn lock_database(settings: &Settings, instance: Option<InstanceId>) -> Result<Lock, StoreError> {
     let storage = &settings.storage;
     Ok(match &storage.url {
         StorageUrl::Sqlite(path) => Lock::File(ServiceLock::take(path)?),
-        StorageUrl::Postgres(url) => Lock::Session(wait_for_server(&plan::postgres(url, storage)?).await?),
+        StorageUrl::Postgres(url) => {
+            let database = plan::postgres(url, storage)?;
+            Lock::Session(wait_for_server(&database, instance.as_ref()).await?)
+        }
     })
 }
 
 /// A server that starts beside us, or is failing over, is waited for.
-async fn wait_for_server(settings: &PostgresSettings) -> Result<SessionLock, StoreError> {
+async fn wait_for_server(
+    settings: &PostgresSettings,
+    instance: Option<&InstanceId>,
+) -> Result<SessionLock, StoreError> {
     let until = Instant::now() + SERVER_WAIT;
     loop {
-        match SessionLock::take(settings).await {
+        match SessionLock::take(settings, instance).await {
             Err(error) if error.class == ErrorClass::Transient && Instant::now() < until => {
                 tracing::warn!(%error, "the database cannot be reached, trying again");
                 tokio::time::sleep(SERVER_PAUSE).await;

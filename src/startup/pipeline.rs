@@ -17,8 +17,9 @@ use crate::actors::Rails;
 use crate::actors::dispatcher::{Dispatcher, NUMBER_BLOCK, ShardQueue};
 use crate::actors::journal::{Journal, SensorObserver, TreeObserver};
 use crate::actors::latest::{Latest, LatestValue};
+use crate::actors::ownership::Ownership;
 use crate::actors::query_cache::{self, QueryCache};
-use crate::actors::registry::{Registry, RegistryLimits};
+use crate::actors::registry::{FIRST_NUMBERS, Registry, RegistryLimits};
 use crate::actors::shard::env::{Catalog, ShardParts, ShardSettings};
 use crate::actors::shard::messages::{Queue, SnapshotSome};
 use crate::actors::shard::{ShardSupervisor, ShardWork};
@@ -30,9 +31,9 @@ use crate::actors::supervision::{
     self, ActorPath, ActorSpec, Exhausted, Handle, Policy, RestartObserver, SupervisionTree,
 };
 use crate::clock::Clock;
-use crate::domain::{SeriesId, SourceName};
+use crate::domain::{Home, SeriesId, SourceName};
 use crate::metrics::Metrics;
-use crate::storage::{InstanceId, Store, StoreError};
+use crate::storage::{InstanceId, Scope, Store, StoreError};
 
 /// How often readings are rolled up.
 const MAINTENANCE_EVERY: Duration = Duration::from_secs(60);
@@ -45,6 +46,8 @@ const FILL_SENSORS: usize = 500;
 #[derive(Debug, Clone)]
 pub struct PipelineSettings {
     pub instance: InstanceId,
+    /// Whether there may be other instances on the same database.
+    pub shared: bool,
     /// Name of internal batches.
     pub internal: SourceName,
     pub shards: u16,
@@ -88,10 +91,16 @@ impl Pipeline {
         supervision::install_panic_hook();
         let claimed = store.claim_writer(&settings.instance).await?;
         let first = store.reserve_batches(NUMBER_BLOCK).await?;
-        let (sensors, series) = store.load_registry().await?;
+        let (sensors, series) = store.load_registry(&Scope::All).await?;
+        let numbers = store.reserve_numbers(FIRST_NUMBERS).await?;
         let total = store.ledger_total().await?.stored;
 
         let registry = Arc::new(Registry::new(settings.limits, settings.shards, sensors, series));
+        registry.add_numbers(numbers);
+        if settings.shared {
+            registry.share();
+            registry.own(&[registry.home(&Home::instance(&settings.instance.0))]);
+        }
         let catalog = catalog(registry.clone());
         let metrics = Arc::new(Metrics::default());
         let (journal, write_journal) = Journal::new(store.clone());
@@ -150,12 +159,15 @@ impl Pipeline {
             StorageWriter::new(parts, claimed.last_batch)
         });
         let retention = settings.retention;
+        let (registry, statistics) = (rails.registry().clone(), pipeline.statistics.clone());
         pipeline.supervise(&storage, "storage/maintenance", "Maintenance", move || {
             Maintenance {
                 store,
                 clock,
                 queries,
                 retention,
+                registry,
+                statistics,
                 every: MAINTENANCE_EVERY,
                 expire_every: EXPIRY_EVERY,
                 state: maintenance::Progress::default(),
@@ -235,11 +247,17 @@ impl Pipeline {
 
     /// Waits until everything that was dispatched so far has committed.
     pub async fn settle(&self) {
-        loop {
-            let (epoch, ordinal) = self.rails.dispatched();
-            if progress::committed(self.progress.clone(), epoch, ordinal).await {
-                return;
-            }
+        progress::settled(&self.rails, &self.progress).await;
+    }
+
+    /// For sources whose partitions come and go.
+    pub fn ownership(&self) -> Ownership {
+        Ownership {
+            rails: self.rails.clone(),
+            store: self.store.clone(),
+            shards: self.shards.clone(),
+            latest: self.latest.clone(),
+            progress: self.progress.clone(),
         }
     }
 
@@ -296,6 +314,11 @@ async fn fill_latest(store: Arc<dyn Store>, registry: Arc<Registry>, latest: Arc
         let sensors = registry.list(after, FILL_SENSORS, |_, _| true);
         let Some(last) = sensors.last() else { return };
         after = Some(last.key);
+        // Those of another instance are not heard here: what is shown of them is what is stored when it is asked for.
+        let sensors: Vec<_> = sensors
+            .into_iter()
+            .filter(|sensor| registry.is_ours(sensor.key))
+            .collect();
         let series: Vec<SeriesId> = sensors
             .iter()
             .flat_map(|sensor| sensor.series.iter().map(|(_, series)| *series))

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::pipeline::PipelineSettings;
 use crate::actors::ingest::IntakeSettings;
+use crate::actors::ingest::listener;
 use crate::actors::permits::Share;
 use crate::actors::query_cache;
 use crate::actors::registry::RegistryLimits;
@@ -16,8 +17,10 @@ use crate::actors::supervision::{Backoff, CrashBudget, Policy};
 use crate::archive::{Limits, Location, S3Location};
 use crate::decode::JsonMapping;
 use crate::decode::range::TimeRange;
-use crate::domain::{Micros, SourceName};
-use crate::settings::{self, ArchiveUrl, PostgresUrl, Settings, StorageSettings, TimescaleDb};
+use crate::domain::{Home, Micros, SourceName};
+use crate::settings::{
+    self, ArchiveUrl, MqttListenerSettings, PostgresUrl, Settings, StorageSettings, TimescaleDb,
+};
 use crate::storage::sqlite::{SqliteSettings, Synchronous};
 use crate::storage::{ErrorClass, InstanceId, PostgresSettings, StoreError, Timescale};
 
@@ -30,12 +33,16 @@ const DRAIN_BYTES: usize = 4 << 20;
 /// A reading may be replayed for as long as its sensor may be paused or quarantined.
 const BATCH_TIMES: Duration = Duration::from_secs(30 * 86_400);
 const IDEMPOTENCY_KEYS: Duration = Duration::from_secs(86_400);
+/// How long ago a message of MQTT may have come first that is sent again, where its session is not known.
+const REDELIVERY: Micros = 600_000_000;
 /// How long a commit waits for another process's lock before it counts as failed.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Of what other programs do to the database, such as bringing archived days back, nobody tells us: questions whose answers
 /// are kept show it so much later.
 const ANSWER_LIFE: Micros = 60_000_000;
-/// The service itself and what is pushed over HTTP have a share of their own beside the configured sources.
+/// The same where other instances commit readings to the database, of which nobody tells us either.
+const SHARED_ANSWER_LIFE: Micros = 1_000_000;
+/// The service itself and what is pushed over HTTP have a share of their own beside the configured sources; so has the MQTT listener.
 const BUILT_IN_SOURCES: u32 = 2;
 
 pub(super) fn sqlite(path: &Path, settings: &StorageSettings) -> SqliteSettings {
@@ -86,6 +93,7 @@ pub(super) fn postgres(
         query_timeout: settings.query_timeout,
         chunk_interval: settings.chunk_interval,
         compress_after: settings.compress_after,
+        shared: settings.shared,
         ..postgres
     })
 }
@@ -113,6 +121,30 @@ pub(super) fn archive(settings: &StorageSettings) -> Option<(Location, Limits)> 
     Some((location, limits))
 }
 
+/// The name of this instance: where several share the database, what the settings say or the machine is called.
+pub(super) fn instance(settings: &Settings) -> InstanceId {
+    let StorageSettings { shared, instance, .. } = &settings.storage;
+    InstanceId(match (shared, instance.as_str()) {
+        (false, _) => "sensorhive".to_owned(),
+        (true, "") => sysinfo::System::host_name().unwrap_or_else(|_| "sensorhive".to_owned()),
+        (true, name) => name.to_owned(),
+    })
+}
+
+/// What a sensor of this machine is called: where several instances watch theirs, each with its name.
+pub(super) fn own_sensor(settings: &Settings, name: &str) -> String {
+    match settings.storage.shared {
+        true => format!("{name}-{}", instance(settings).0),
+        false => name.to_owned(),
+    }
+}
+
+/// Where what one instance alone can have comes from.
+pub(super) fn own_home(settings: &Settings) -> Option<Home> {
+    let shared = settings.storage.shared;
+    shared.then(|| Home::instance(&instance(settings).0))
+}
+
 pub(super) fn pipeline(settings: &Settings) -> PipelineSettings {
     let cores = available_parallelism().map_or(1, |cores| u16::try_from(cores.get()).unwrap_or(u16::MAX));
     let shards = match settings.pipeline.shards {
@@ -135,7 +167,8 @@ pub(super) fn pipeline(settings: &Settings) -> PipelineSettings {
     };
     let storage = &settings.storage;
     PipelineSettings {
-        instance: InstanceId("sensorhive".to_owned()),
+        instance: instance(settings),
+        shared: settings.storage.shared,
         internal: name("internal"),
         shards,
         limits: RegistryLimits {
@@ -165,12 +198,14 @@ pub(super) fn pipeline(settings: &Settings) -> PipelineSettings {
     }
 }
 
-/// Here belongs what it means for answers if others commit to the database, too: their `life` is how long such a commit may
-/// go unseen, which must then be a second at most.
+/// The life of an answer is how long what others commit to the database may go unseen.
 fn query_cache(settings: &StorageSettings) -> query_cache::Limits {
     query_cache::Limits {
         bytes: settings.query_cache,
-        life: ANSWER_LIFE,
+        life: match settings.shared {
+            true => SHARED_ANSWER_LIFE,
+            false => ANSWER_LIFE,
+        },
     }
 }
 
@@ -181,7 +216,8 @@ pub(super) fn intakes(settings: &Settings) -> IntakeSettings {
         .values()
         .filter(|source| source.enabled())
         .count();
-    let sources = BUILT_IN_SOURCES + u32::try_from(configured).unwrap_or(u32::MAX - BUILT_IN_SOURCES);
+    let built_in = BUILT_IN_SOURCES + u32::from(settings.mqtt_listener.enabled);
+    let sources = built_in + u32::try_from(configured).unwrap_or(u32::MAX - built_in);
     let limits = &settings.limits;
     let bytes = u32::try_from(limits.bytes_in_flight).unwrap_or(u32::MAX);
     let share = Share {
@@ -203,10 +239,41 @@ pub(super) fn intakes(settings: &Settings) -> IntakeSettings {
     }
 }
 
+/// Nothing is larger than what may be under way of the listener as a whole.
+pub(super) fn listener(settings: &MqttListenerSettings, intakes: &IntakeSettings) -> listener::Limits {
+    let room = intakes.share.bytes;
+    let at_most = |bytes: u64| u32::try_from(bytes).unwrap_or(u32::MAX).min(room);
+    listener::Limits {
+        max_connections: settings.max_connections as usize,
+        max_packet: at_most(settings.max_packet),
+        receive_maximum: settings.receive_maximum,
+        in_flight_bytes: at_most(settings.max_in_flight) as usize,
+        room,
+        keep_alive: u16::try_from(settings.keep_alive.as_secs()).unwrap_or(u16::MAX),
+        connect_timeout: settings.connect_timeout,
+        session_kept: settings.session_kept,
+        redelivery: REDELIVERY,
+    }
+}
+
 /// The name of a built-in source.
 pub(super) fn name(name: &'static str) -> SourceName {
     match SourceName::parse(name) {
         Ok(name) => name,
         Err(error) => unreachable!("built-in names are valid, {name} {error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::Layers;
+
+    #[test]
+    fn answers_live_for_a_second_at_most_where_other_instances_commit() {
+        let mut settings = Layers::default().load().unwrap();
+        assert_eq!(pipeline(&settings).query_cache.life, ANSWER_LIFE);
+        settings.storage.shared = true;
+        assert!(pipeline(&settings).query_cache.life <= 1_000_000);
     }
 }

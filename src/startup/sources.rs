@@ -3,18 +3,20 @@
 use std::path::Path;
 use std::time::Duration;
 
-use actix::Handler;
 use actix::dev::ToEnvelope;
+use actix::{Addr, Handler};
 
 use super::pipeline::Pipeline;
-use super::{Sources, StartError, plan};
+use super::{Sources, StartError, kafka, mqtt, plan};
+use crate::actors::ingest::kafka::KafkaSource;
+use crate::actors::ingest::mqtt::MqttSource;
 use crate::actors::ingest::{
-    Feed, HostFeed, Intake, IntakeSettings, OwnFeed, PolledSource, SimulatedFeed, SourceCommand,
+    Feed, HostFeed, Intake, IntakeSettings, OwnFeed, PolledSource, Seek, SimulatedFeed, SourceCommand,
 };
 use crate::actors::supervision::Supervise;
-use crate::domain::SourceName;
+use crate::domain::{Home, SourceName};
 use crate::machine::MachineReader;
-use crate::settings::{Settings, SourceSettings, StorageUrl};
+use crate::settings::{KafkaSettings, Settings, SourceSettings, StorageUrl};
 use crate::simulate::Simulator;
 use crate::web::SourceEntry;
 
@@ -33,9 +35,13 @@ pub(super) fn start(
         arbiter: pipeline.arbiter(),
         pipeline,
         intakes,
+        own_home: plan::own_home(settings),
         sources: Sources::new(),
     };
-    let own = OwnFeed(starter.pipeline.statistics.clone());
+    let own = OwnFeed {
+        sensor: plan::own_sensor(settings, "sensorhive"),
+        statistics: starter.pipeline.statistics.clone(),
+    };
     starter.start_feed(&plan::name("sensorhive"), "own", OWN_INTERVAL, own);
     for (name, source) in settings.sources.iter().filter(|(_, source)| source.enabled()) {
         match source {
@@ -44,8 +50,20 @@ pub(super) fn start(
                     StorageUrl::Sqlite(path) => path.parent().filter(|path| *path != Path::new("")),
                     StorageUrl::Postgres(_) => None,
                 };
+                let sensor = plan::own_sensor(settings, "host");
                 let reader = MachineReader::new(data.unwrap_or(Path::new(".")))?;
-                starter.start_feed(name, "host", host.interval, HostFeed::new(reader));
+                starter.start_feed(name, "host", host.interval, HostFeed::new(reader, sensor));
+            }
+            SourceSettings::Kafka(kafka) => starter.start_kafka(name, kafka, settings)?,
+            SourceSettings::Mqtt(settings) => {
+                let (store, figures) = (
+                    starter.pipeline.store.clone(),
+                    starter.pipeline.metrics.mqtt.of(name),
+                );
+                let options = mqtt::options(settings);
+                starter.start(name, "mqtt", mqtt::intake(settings, intakes), move |intake| {
+                    MqttSource::new(options, intake, store, figures)
+                });
             }
             SourceSettings::Simulated(simulated) => {
                 let begin = starter.pipeline.rails.clock().now();
@@ -66,6 +84,8 @@ struct Starter<'p> {
     arbiter: actix::ArbiterHandle,
     pipeline: &'p mut Pipeline,
     intakes: &'p IntakeSettings,
+    /// Where sensors live that this instance alone can have.
+    own_home: Option<Home>,
     sources: Sources,
 }
 
@@ -77,9 +97,37 @@ impl Starter<'_> {
         every: Duration,
         feed: F,
     ) {
+        let home = self.own_home.clone();
         self.start(name, kind, self.intakes.clone(), move |intake| {
+            let intake = match &home {
+                Some(home) => intake.at_home(home),
+                None => intake,
+            };
             PolledSource::new(feed, intake, every)
         });
+    }
+
+    fn start_kafka(
+        &mut self,
+        name: &SourceName,
+        source: &KafkaSettings,
+        settings: &Settings,
+    ) -> Result<(), StartError> {
+        let client = kafka::consumer(source).map_err(|error| StartError::Kafka {
+            name: name.clone(),
+            error,
+        })?;
+        let mut intakes = self.intakes.clone();
+        intakes.mapping = source.payload().json(intakes.mapping.max_items);
+        let parts = kafka::parts(source, client, settings);
+        let (ownership, metrics) = (self.pipeline.ownership(), self.pipeline.metrics.clone());
+        let address = self.start(name, "kafka", intakes, move |intake| {
+            KafkaSource::new(parts(intake, ownership, metrics))
+        });
+        if let Some(entry) = self.sources.get_mut(name) {
+            entry.seek = Some(address.recipient::<Seek>());
+        }
+        Ok(())
     }
 
     /// Starts any source: an actor with a way in of its own.
@@ -89,7 +137,8 @@ impl Starter<'_> {
         kind: &'static str,
         settings: IntakeSettings,
         make: impl FnOnce(Intake) -> S + Send + 'static,
-    ) where
+    ) -> Addr<S>
+    where
         S: Supervise + Handler<SourceCommand>,
         S::Context: ToEnvelope<S, SourceCommand>,
     {
@@ -102,9 +151,11 @@ impl Starter<'_> {
         let entry = SourceEntry {
             kind,
             handle,
-            control: address.recipient(),
+            control: address.clone().recipient(),
+            seek: None,
             intake,
         };
         self.sources.insert(name.clone(), entry);
+        address
     }
 }

@@ -1,6 +1,7 @@
 //! What must be made before readings of an archive can be put back, whatever the database.
 //!
-//! Invariant: numbers follow the largest that there is, as the service itself gives them.
+//! Invariant: numbers follow the largest that there is and what instances have taken; those who take some later go on after
+//! the largest.
 
 use std::collections::HashMap;
 

@@ -5,8 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::domain::{
-    ActiveTime, Anomaly, BatchNumber, BatchTime, DeadLetter, LedgerDelta, Reading, RejectReason, SensorId,
-    SensorKey, Seq, SeriesId, SourceName, Tags, Timestamp, WindowResult, WindowSpan,
+    ActiveTime, Anomaly, BatchNumber, BatchTime, DeadLetter, Home, LedgerDelta, Reading, RejectReason,
+    SensorId, SensorKey, Seq, SeriesId, SourceName, Tags, Timestamp, WindowResult, WindowSpan,
 };
 
 /// A process's name in the `writers` table.
@@ -123,6 +123,8 @@ pub struct SensorDefinition {
     pub key: SensorKey,
     pub id: SensorId,
     pub tags: Tags,
+    /// Stored where none is; where another one is, both become [`Home::several`].
+    pub home: Option<Home>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -174,6 +176,16 @@ pub(super) fn newest_positions(batches: &[CompleteBatch]) -> Vec<(BatchTime, &Po
         .collect();
     newest.into_values().collect()
 }
+
+/// Fresh numbers, which nobody was given before.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Numbers {
+    pub sensors: std::ops::Range<u32>,
+    pub series: std::ops::Range<u32>,
+}
+
+/// What to say of sensors or series that somebody else has made.
+pub(super) const MADE_ELSEWHERE: &str = "another instance has made a sensor or series of the same name since";
 
 /// What a committed group came to: one report a batch, in order.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -9,8 +9,8 @@ pub enum ErrorClass {
     Unknown,
     /// Another process has taken this instance's place.
     Fenced,
-    /// Another process has claimed partitions whose positions were to be stored; nothing was. What is theirs is not ours any more,
-    /// the rest may come again.
+    /// Another process has done what we were about to do: it has claimed partitions of ours, or made sensors or series of the same
+    /// names. Nothing was stored. What is theirs is not ours any more; the rest may come again, once we know what they did.
     Moved,
     /// The data itself was refused; trying the same again is of no use.
     Refused,

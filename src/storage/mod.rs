@@ -20,6 +20,7 @@ pub mod null;
 pub mod postgres;
 pub mod restore;
 mod revision;
+mod scope;
 pub mod sqlite;
 mod tally;
 
@@ -29,14 +30,15 @@ use crate::domain::{ActiveTime, BatchNumber, SensorKey, SourceName, Timestamp};
 
 pub use archives::Archives;
 pub use commit::{
-    BatchReport, Claimed, CommitGroup, CommitReport, CompleteBatch, Conflict, InstanceId, Position, Refused,
-    Row, SensorDefinition, SeriesDefinition, SliceOutcome, Snapshot,
+    BatchReport, Claimed, CommitGroup, CommitReport, CompleteBatch, Conflict, InstanceId, Numbers, Position,
+    Refused, Row, SensorDefinition, SeriesDefinition, SliceOutcome, Snapshot,
 };
 pub use error::{Cause, ErrorClass, StoreError};
 pub use history::History;
 pub use null::NullStore;
 pub use postgres::{EntrySettings, PostgresSettings, PostgresStore, Timescale};
 pub use restore::{Loaded, StoredReading, StoredSensor};
+pub use scope::Scope;
 pub use sqlite::{SqliteSettings, SqliteStore, Synchronous};
 
 /// What the pipeline asks of a database.
@@ -52,6 +54,9 @@ pub trait Store: History {
     /// Takes `count` fresh batch numbers: no number from before is ever given again.
     async fn reserve_batches(&self, count: u64) -> Result<BatchNumber, StoreError>;
 
+    /// Takes `count` fresh numbers for sensors, and as many for series.
+    async fn reserve_numbers(&self, count: u32) -> Result<Numbers, StoreError>;
+
     /// Makes partitions of a source ours: raises the epoch of each, and tells how far it is stored, in the order asked for. Waits for
     /// transactions that store them; what names an older epoch from then on fails with [`ErrorClass::Moved`].
     async fn claim_positions(
@@ -59,6 +64,31 @@ pub trait Store: History {
         source: &SourceName,
         partitions: &[String],
     ) -> Result<Vec<Claimed>, StoreError>;
+
+    /// Gives partitions back that we have claimed: whoever claims them next need not fear what we still commit. Only after
+    /// everything that concerns them has committed.
+    async fn release_positions(
+        &self,
+        _source: &SourceName,
+        _partitions: &[String],
+    ) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// Partitions that we have claimed and nobody has taken from us.
+    async fn owned_positions(&self) -> Result<Vec<(SourceName, String)>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    /// Where the active clock of the instance stands that is furthest ahead.
+    async fn active_clock(&self) -> Result<ActiveTime, StoreError> {
+        Ok(ActiveTime::default())
+    }
+
+    /// Whether we are the one of all instances that looks after what they have in common; tries to become it.
+    async fn lead(&self) -> Result<bool, StoreError> {
+        Ok(true)
+    }
 
     /// Commits the group in one transaction.
     async fn commit(&self, group: &CommitGroup) -> Result<CommitReport, StoreError>;
@@ -73,14 +103,20 @@ pub trait Store: History {
     /// The last batch that `instance` committed.
     async fn last_batch(&self, instance: &InstanceId) -> Result<Option<BatchNumber>, StoreError>;
 
-    /// Every sensor and series there is, in order of their numbers.
-    async fn load_registry(&self) -> Result<(Vec<SensorDefinition>, Vec<SeriesDefinition>), StoreError>;
+    /// The sensors of `scope` and all of their series, in order of their numbers.
+    async fn load_registry(
+        &self,
+        scope: &Scope,
+    ) -> Result<(Vec<SensorDefinition>, Vec<SeriesDefinition>), StoreError>;
+
+    /// How many sensors and series are stored.
+    async fn registry_size(&self) -> Result<(u64, u64), StoreError>;
 
     /// Sensors whose snapshot names a deadline: who must be woken even if they never speak again.
-    async fn deadlines(&self) -> Result<Vec<(SensorKey, ActiveTime)>, StoreError>;
+    async fn deadlines(&self, scope: &Scope) -> Result<Vec<(SensorKey, ActiveTime)>, StoreError>;
 
     /// Sensors with stored readings after their snapshot, the most recently heard first.
-    async fn sensors_behind(&self) -> Result<Vec<SensorKey>, StoreError>;
+    async fn sensors_behind(&self, scope: &Scope) -> Result<Vec<SensorKey>, StoreError>;
 
     /// Snapshot and stored readings after it of each of `sensors`, from one consistent read. At most about
     /// `max_readings` readings in all; a sensor that did not fit says so by `more`.
@@ -113,6 +149,6 @@ pub trait Store: History {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct WriterState {
     pub last_batch: Option<BatchNumber>,
-    /// Where the active clock stood.
+    /// Where the active clock stood, of whatever instance was furthest ahead.
     pub active: ActiveTime,
 }

@@ -4,7 +4,7 @@
 //! content.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -15,8 +15,8 @@ use super::history::{
     TokenRow,
 };
 use super::{
-    BatchReport, Claimed, CommitGroup, CommitReport, ErrorClass, InstanceId, Loaded, SensorDefinition,
-    SeriesDefinition, Store, StoreError, StoredSensor, WriterState,
+    BatchReport, Claimed, CommitGroup, CommitReport, ErrorClass, InstanceId, Loaded, Numbers, Scope,
+    SensorDefinition, SeriesDefinition, Store, StoreError, StoredSensor, WriterState,
 };
 use crate::domain::{
     ActiveTime, Anomaly, BatchNumber, Ledger, SensorKey, SeriesId, SourceName, Timestamp, WindowResult,
@@ -25,6 +25,7 @@ use crate::domain::{
 #[derive(Debug, Default)]
 pub struct NullStore {
     next_batch: AtomicU64,
+    next_number: AtomicU32,
     /// The last batch and one; 0 before the first.
     last_batch: AtomicU64,
     positions: Mutex<HashMap<(SourceName, String), Claimed>>,
@@ -95,6 +96,15 @@ impl Store for NullStore {
         ))
     }
 
+    async fn reserve_numbers(&self, count: u32) -> Result<Numbers, StoreError> {
+        let first = self.next_number.fetch_add(count, Ordering::Relaxed) + 1;
+        let numbers = first..first + count;
+        Ok(Numbers {
+            sensors: numbers.clone(),
+            series: numbers,
+        })
+    }
+
     async fn claim_positions(
         &self,
         source: &SourceName,
@@ -147,15 +157,22 @@ impl Store for NullStore {
         Ok(self.last())
     }
 
-    async fn load_registry(&self) -> Result<(Vec<SensorDefinition>, Vec<SeriesDefinition>), StoreError> {
+    async fn load_registry(
+        &self,
+        _: &Scope,
+    ) -> Result<(Vec<SensorDefinition>, Vec<SeriesDefinition>), StoreError> {
         Ok((Vec::new(), Vec::new()))
     }
 
-    async fn deadlines(&self) -> Result<Vec<(SensorKey, ActiveTime)>, StoreError> {
+    async fn registry_size(&self) -> Result<(u64, u64), StoreError> {
+        Ok((0, 0))
+    }
+
+    async fn deadlines(&self, _: &Scope) -> Result<Vec<(SensorKey, ActiveTime)>, StoreError> {
         Ok(Vec::new())
     }
 
-    async fn sensors_behind(&self) -> Result<Vec<SensorKey>, StoreError> {
+    async fn sensors_behind(&self, _: &Scope) -> Result<Vec<SensorKey>, StoreError> {
         Ok(Vec::new())
     }
 

@@ -12,7 +12,7 @@ use super::answers::Answers;
 use super::problem::{Kind, Problem};
 use super::tokens::TokenService;
 use crate::actors::Rails;
-use crate::actors::ingest::{HttpIngest, Intake, SourceCommand, SourceStatus};
+use crate::actors::ingest::{HttpIngest, Intake, Seek, SeekError, SeekedTo, SourceCommand, SourceStatus};
 use crate::actors::latest::Latest;
 use crate::actors::registry::{Registry, SensorInfo};
 use crate::actors::shard::ShardSupervisor;
@@ -24,6 +24,8 @@ use crate::storage::Store;
 
 /// How long an actor may take to answer before the request fails.
 const ACTOR_PATIENCE: Duration = Duration::from_secs(5);
+/// The same for a seek, which waits for what is under way.
+const SEEK_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Given to [`serve`](super::serve) by the one who starts the service.
 pub struct AppState {
@@ -38,7 +40,7 @@ pub struct AppState {
     pub ingest: Arc<HttpIngest>,
     /// Every source but that of HTTP, which is no actor.
     pub sources: BTreeMap<SourceName, SourceEntry>,
-    pub tokens: TokenService,
+    pub tokens: Arc<TokenService>,
     pub started_at: Timestamp,
     /// Set when the drain begins: nothing is taken in any more.
     pub shutting_down: Arc<AtomicBool>,
@@ -50,6 +52,8 @@ pub struct SourceEntry {
     pub kind: &'static str,
     pub handle: Arc<Handle>,
     pub control: Recipient<SourceCommand>,
+    /// Where the source has positions that can be moved.
+    pub seek: Option<Recipient<Seek>>,
     pub intake: Intake,
 }
 
@@ -72,6 +76,15 @@ impl AppState {
         found.ok_or_else(|| Problem::new(Kind::NotFound, "there is no sensor of this id"))
     }
 
+    /// What is done to a sensor's actor is done where it is.
+    pub(super) fn require_ours(&self, sensor: &SensorInfo) -> Result<(), Problem> {
+        if self.registry().is_ours(sensor.key) {
+            return Ok(());
+        }
+        let why = "another instance has this sensor at the moment, ask that one";
+        Err(Problem::new(Kind::Conflict, why))
+    }
+
     pub(super) fn shard(&self, shard: u16) -> Result<&Addr<ShardSupervisor>, Problem> {
         let found = self.shards.get(usize::from(shard));
         found.ok_or_else(|| Problem::new(Kind::NotFound, format!("there is no shard {shard}")))
@@ -82,6 +95,25 @@ impl SourceEntry {
     pub(super) async fn tell(&self, command: SourceCommand) -> Result<SourceStatus, Problem> {
         let answer = self.control.send(command).timeout(ACTOR_PATIENCE).await;
         answer.map_err(unanswered)
+    }
+
+    /// Has the source read from elsewhere, and waits until that is stored.
+    pub(super) async fn seek(&self, seek: Seek) -> Result<Vec<SeekedTo>, Problem> {
+        let Some(recipient) = &self.seek else {
+            return Err(Problem::new(
+                Kind::Conflict,
+                "a source of this kind has no positions to move",
+            ));
+        };
+        let answer = recipient.send(seek).timeout(SEEK_PATIENCE).await;
+        answer.map_err(unanswered)?.map_err(|error| {
+            let kind = match &error {
+                SeekError::NotAssigned(_) => Kind::NotFound,
+                SeekError::Busy => Kind::Conflict,
+                SeekError::Failed(_) => Kind::Unavailable,
+            };
+            Problem::new(kind, error.to_string())
+        })
     }
 }
 

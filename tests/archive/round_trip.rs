@@ -159,6 +159,7 @@ pub async fn another_database_takes_an_archive_in<F: Fixture>(fixture: F) {
             key: SensorKey(key),
             id: SensorId::parse(id).unwrap(),
             tags: Tags::new(),
+            home: None,
         });
     }
     first.outcomes[0].snapshots.clear();
@@ -170,7 +171,7 @@ pub async fn another_database_takes_an_archive_in<F: Fixture>(fixture: F) {
     world.restore(&store, (day, day), None, true).await.unwrap();
     assert_eq!(checksum(&store, day).await, sum);
     assert_eq!(states(&store).await, [(day, 1, Restored)]);
-    let (sensors, series) = store.load_registry().await.unwrap();
+    let (sensors, series) = store.load_registry(&Scope::All).await.unwrap();
     assert_eq!((sensors.len(), series.len()), (4, 6));
     let units = |series: &[SeriesDefinition]| series.iter().filter(|series| series.unit.is_some()).count();
     assert_eq!(units(&series), 3);

@@ -108,7 +108,7 @@ pub fn of_day(all: &[(u32, i64, f64, u64, u8)], day: Day) -> Vec<(u32, i64, f64,
 
 /// The checksum of what the store holds of a day, worked out from what is read over its history.
 pub async fn checksum(store: &impl Store, day: Day) -> (u64, RowsChecksum) {
-    let (sensors, series) = store.load_registry().await.unwrap();
+    let (sensors, series) = store.load_registry(&Scope::All).await.unwrap();
     let mut hasher = RowHasher::default();
     for series in series {
         let sensor = sensors.iter().find(|sensor| sensor.key == series.sensor).unwrap();

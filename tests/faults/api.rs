@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use reqwest::{Method, RequestBuilder};
 use sensorhive::domain::Timestamp;
 use serde_json::{Value, json};
 
@@ -34,9 +35,28 @@ impl Api {
         }
     }
 
+    /// A request of the admin, to be sent.
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let request = self.client.request(method, format!("{}{path}", self.base));
+        request.bearer_auth(&self.token)
+    }
+
+    /// `http://host:port`
+    #[allow(dead_code, reason = "the tests of Kafka share this file")]
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
     pub async fn try_get(&self, path: &str) -> reqwest::Result<Answer> {
+        Answer::read(self.request(Method::GET, path).send().await?).await
+    }
+
+    /// An answer that is not JSON.
+    #[allow(dead_code, reason = "others share this file")]
+    pub async fn text(&self, path: &str) -> String {
         let request = self.client.get(format!("{}{path}", self.base));
-        Answer::read(request.bearer_auth(&self.token).send().await?).await
+        let answer = request.bearer_auth(&self.token).send().await.unwrap();
+        answer.text().await.unwrap()
     }
 
     pub async fn get(&self, path: &str) -> Value {
@@ -55,11 +75,15 @@ impl Api {
         self.try_ingest(payload).await.unwrap()
     }
 
+    pub async fn post(&self, path: &str, body: &Value) -> Answer {
+        let request = self.client.post(format!("{}{path}", self.base));
+        let sent = request.bearer_auth(&self.token).json(body).send().await;
+        Answer::read(sent.unwrap()).await.unwrap()
+    }
+
     pub async fn command(&self, sensor: &str, command: &str, why: &str) {
-        let path = format!("{}/api/admin/sensors/{sensor}/{command}", self.base);
-        let request = self.client.post(path).bearer_auth(&self.token);
-        let sent = request.json(&json!({ "why": why })).send().await.unwrap();
-        let answer = Answer::read(sent).await.unwrap();
+        let path = format!("/api/admin/sensors/{sensor}/{command}");
+        let answer = self.post(&path, &json!({ "why": why })).await;
         assert_eq!(answer.status, 202, "{command}: {}", answer.body);
     }
 

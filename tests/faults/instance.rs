@@ -21,7 +21,7 @@ use crate::api::Api;
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What every instance here is told: no readings but those of the test, and no limit on how often it asks.
-const QUIET: &str = "[http]\nlisten = '127.0.0.1:0'\nrequests_per_second = 0\n[sources.host]\nkind = 'host'\nenabled = false\n";
+const QUIET: &str = "[http]\nlisten = '127.0.0.1:0'\nrequests_per_second = 0\n[sources.host]\nkind = 'host'\nenabled = false\n[mqtt_listener]\nenabled = false\n";
 
 /// Prints a line that `cargo test` does not capture.
 pub fn report(line: &str) {
@@ -51,7 +51,7 @@ pub struct Place {
 }
 
 impl Place {
-    /// `settings` is TOML without `[http]` and `[sources.host]`; `flags` are `KEY=VALUE`.
+    /// `settings` is TOML without `[http]`, `[mqtt_listener]` and `[sources.host]`; `flags` are `KEY=VALUE`.
     pub fn new(settings: &str, flags: &[&str]) -> Arc<Self> {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(
@@ -146,6 +146,7 @@ impl Starting {
     /// Waits until it listens. `token` is one that is known already.
     pub async fn ready(mut self, token: Option<String>) -> Instance {
         let mut token = token.unwrap_or_default();
+        let mut mqtt = None;
         let address: SocketAddr = loop {
             let line = match tokio::time::timeout(PATIENCE, self.lines.recv()).await {
                 Ok(Some(line)) => line,
@@ -154,6 +155,8 @@ impl Starting {
             };
             if let Some(text) = line.strip_prefix("admin token: ") {
                 text.clone_into(&mut token);
+            } else if let Some(text) = line.strip_prefix("listening on mqtt://") {
+                mqtt = Some(text.parse().unwrap());
             } else if let Some(text) = line.strip_prefix("listening on http://") {
                 break text.parse().unwrap();
             }
@@ -161,6 +164,7 @@ impl Starting {
         Instance {
             process: self.process,
             api: Api::new(address, &token),
+            mqtt,
             token,
             place: self.place,
         }
@@ -171,6 +175,9 @@ impl Starting {
 pub struct Instance {
     process: Process,
     pub api: Api,
+    /// Where MQTT devices connect, if anywhere.
+    #[allow(dead_code, reason = "not every test binary has devices")]
+    pub mqtt: Option<SocketAddr>,
     pub token: String,
     pub place: Arc<Place>,
 }
@@ -186,6 +193,10 @@ impl Instance {
 
     pub fn sigterm(&self) {
         rustix::process::kill_process(self.process.pid(), Signal::TERM).unwrap();
+    }
+
+    pub fn pid(&self) -> Pid {
+        self.process.pid()
     }
 
     /// Waits for it to end by itself.

@@ -15,6 +15,7 @@ mod outages;
 mod panics;
 #[path = "../support/postgres/mod.rs"]
 mod postgres_server;
+mod shared;
 mod start;
 mod stop;
 mod store;

@@ -4,8 +4,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use sensorhive::domain::Timestamp;
-use sensorhive::storage::Store;
 use sensorhive::storage::history::{History, RestartRow};
+use sensorhive::storage::{Scope, Store};
 use sqlx::Connection;
 
 use super::Schedule;
@@ -31,7 +31,7 @@ fn the_last_snapshots_come_some_at_a_time() {
         let most = &bench.shared.injected.most_snapshots;
         most.store(0, Ordering::Relaxed);
         pipeline.drain().await;
-        assert_eq!(pipeline.store.sensors_behind().await.unwrap(), []);
+        assert_eq!(pipeline.store.sensors_behind(&Scope::All).await.unwrap(), []);
         let most = most.load(Ordering::Relaxed);
         assert!(
             (1..SENSORS / 8).contains(&most),

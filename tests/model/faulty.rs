@@ -132,6 +132,10 @@ impl<S: Store + 'static> Store for FaultyStore<S> {
         self.inner.reserve_batches(count).await
     }
 
+    async fn reserve_numbers(&self, count: u32) -> Result<Numbers, StoreError> {
+        self.inner.reserve_numbers(count).await
+    }
+
     async fn claim_positions(
         &self,
         source: &SourceName,
@@ -200,16 +204,27 @@ impl<S: Store + 'static> Store for FaultyStore<S> {
         self.inner.last_batch(instance).await
     }
 
-    async fn load_registry(&self) -> Result<(Vec<SensorDefinition>, Vec<SeriesDefinition>), StoreError> {
-        self.inner.load_registry().await
+    async fn load_registry(
+        &self,
+        scope: &Scope,
+    ) -> Result<(Vec<SensorDefinition>, Vec<SeriesDefinition>), StoreError> {
+        // That of the start is about everybody.
+        if *scope != Scope::All && self.shared.draw() < 3 * self.shared.faults.lock().failed_reads {
+            return Err(error(ErrorClass::Transient));
+        }
+        self.inner.load_registry(scope).await
     }
 
-    async fn deadlines(&self) -> Result<Vec<(SensorKey, ActiveTime)>, StoreError> {
-        self.inner.deadlines().await
+    async fn registry_size(&self) -> Result<(u64, u64), StoreError> {
+        self.inner.registry_size().await
     }
 
-    async fn sensors_behind(&self) -> Result<Vec<SensorKey>, StoreError> {
-        self.inner.sensors_behind().await
+    async fn deadlines(&self, scope: &Scope) -> Result<Vec<(SensorKey, ActiveTime)>, StoreError> {
+        self.inner.deadlines(scope).await
+    }
+
+    async fn sensors_behind(&self, scope: &Scope) -> Result<Vec<SensorKey>, StoreError> {
+        self.inner.sensors_behind(scope).await
     }
 
     async fn load_sensors(&self, sensors: &[SensorKey], max_readings: usize) -> Result<Loaded, StoreError> {

@@ -86,6 +86,7 @@ async fn start(store: Arc<dyn Store>, schedule: Schedule, shared: Arc<Shared>) -
     };
     let settings = PipelineSettings {
         instance: InstanceId("model".into()),
+        shared: false,
         internal: SourceName::parse("internal").unwrap(),
         shards: schedule.shards,
         limits: RegistryLimits {

@@ -133,6 +133,16 @@ pub async fn doubles_within_a_group_are_judged_by_sequence<F: Fixture>(fixture: 
     assert!(store.ledger_total().await.unwrap().balances());
 }
 
+/// What no database takes.
+fn of_no_sensor() -> SeriesDefinition {
+    SeriesDefinition {
+        id: SeriesId(77),
+        sensor: SensorKey(77),
+        metric: MetricName::parse("m").unwrap(),
+        unit: None,
+    }
+}
+
 pub async fn a_refused_group_leaves_nothing<F: Fixture>(fixture: F) {
     let store = opened(&fixture, 2).await;
     commit(&store, vec![batch(2, rows(&[(0, 1, 1.0)]))]).await;
@@ -144,12 +154,7 @@ pub async fn a_refused_group_leaves_nothing<F: Fixture>(fixture: F) {
         offset: 9,
         epoch: None,
     });
-    // The name is taken by sensor 0.
-    bad.sensors.push(SensorDefinition {
-        key: SensorKey(77),
-        id: SensorId::parse("sensor 0").unwrap(),
-        tags: Tags::new(),
-    });
+    bad.series.push(of_no_sensor());
     let error = store
         .commit(&group(vec![batch(3, rows(&[(0, 2, 2.0)])), bad]))
         .await
@@ -167,12 +172,7 @@ pub async fn a_rehearsal_says_what_a_commit_would_and_leaves_nothing<F: Fixture>
     let store = opened(&fixture, 2).await;
     let good = batch(2, rows(&[(0, 1, 1.0)]));
     let mut bad = good.clone();
-    // The name is taken by sensor 0.
-    bad.sensors.push(SensorDefinition {
-        key: SensorKey(77),
-        id: SensorId::parse("sensor 0").unwrap(),
-        tags: Tags::new(),
-    });
+    bad.series.push(of_no_sensor());
     let ledger = store.ledger_total().await.unwrap();
     let error = store.rehearse(&group(vec![bad])).await.unwrap_err();
     assert_eq!(error.class, ErrorClass::Refused, "{error}");
@@ -256,6 +256,7 @@ pub async fn positions_and_definitions_follow_the_last_batch<F: Fixture>(fixture
             key: SensorKey(0),
             id: SensorId::parse("sensor 0").unwrap(),
             tags: Tags::from([("site".to_owned(), format!("\"{offset}'"))]),
+            home: None,
         });
         batch.series.push(SeriesDefinition {
             id: SeriesId(0),
@@ -269,7 +270,7 @@ pub async fn positions_and_definitions_follow_the_last_batch<F: Fixture>(fixture
     commit(&store, batches).await;
     assert_eq!(store.position(&source(), "topic/1").await.unwrap(), Some(20));
     assert_eq!(store.position(&source(), "topic/2").await.unwrap(), None);
-    let (sensors, series) = store.load_registry().await.unwrap();
+    let (sensors, series) = store.load_registry(&Scope::All).await.unwrap();
     assert_eq!(sensors, last.sensors);
     assert_eq!(series[0], last.series[0]);
     assert_eq!(series[1].unit, None);

@@ -210,7 +210,7 @@ async fn check<F: Fixture>(groups: &[Vec<Vec<Step>>]) {
 async fn check_sensors(store: &impl Store, oracle: &Oracle) {
     let sensors: Vec<_> = (0..SERIES / 2).map(SensorKey).collect();
     let loaded = store.load_sensors(&sensors, 10_000).await.unwrap();
-    let behind = store.sensors_behind().await.unwrap();
+    let behind = store.sensors_behind(&Scope::All).await.unwrap();
     for (sensor, loaded) in sensors.iter().zip(&loaded.sensors) {
         let tail: Vec<_> = loaded
             .tail

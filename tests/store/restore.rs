@@ -68,7 +68,7 @@ pub async fn a_sensor_without_snapshot_has_all_its_readings<F: Fixture>(fixture:
     let last = loaded.sensors[2].tail[2];
     assert_eq!((last.at, last.reading.value), (batch_time(3), 3.0));
     assert_eq!(
-        store.sensors_behind().await.unwrap(),
+        store.sensors_behind(&Scope::All).await.unwrap(),
         [SensorKey(0), SensorKey(1)]
     );
 }
@@ -83,7 +83,7 @@ pub async fn the_tail_begins_after_a_complete_snapshot<F: Fixture>(fixture: F) {
     let sensor = load(&store, 0, 100).await;
     assert_eq!(sensor.snapshot, Some((seq, snapshot(0, seq, true).state)));
     assert!(sensor.tail.is_empty());
-    assert!(store.sensors_behind().await.unwrap().is_empty());
+    assert!(store.sensors_behind(&Scope::All).await.unwrap().is_empty());
     // A late one, and one between: both are after the snapshot, whatever their event time.
     commit(
         &store,
@@ -97,7 +97,7 @@ pub async fn the_tail_begins_after_a_complete_snapshot<F: Fixture>(fixture: F) {
         tail(&load(&store, 0, 100).await),
         [(4, 0, 0, 200), (4, 1, 1, 3), (5, 0, 0, 50)]
     );
-    assert_eq!(store.sensors_behind().await.unwrap(), [SensorKey(0)]);
+    assert_eq!(store.sensors_behind(&Scope::All).await.unwrap(), [SensorKey(0)]);
 }
 
 pub async fn a_snapshot_within_a_group_covers_what_came_before_it<F: Fixture>(fixture: F) {
@@ -204,14 +204,17 @@ pub async fn a_snapshot_names_its_deadline<F: Fixture>(fixture: F) {
         outcome.snapshots.push(taken);
     }
     commit(&store, vec![batch(2, outcome)]).await;
-    let deadlines = store.deadlines().await.unwrap();
+    let deadlines = store.deadlines(&Scope::All).await.unwrap();
     assert_eq!(
         deadlines,
         [(SensorKey(0), ActiveTime(500)), (SensorKey(2), ActiveTime(-3))]
     );
     let taken = snapshot(0, BatchNumber(3).end(), true);
     commit(&store, vec![batch(3, with_snapshot(rows(&[]), taken))]).await;
-    assert_eq!(store.deadlines().await.unwrap(), [(SensorKey(2), ActiveTime(-3))]);
+    assert_eq!(
+        store.deadlines(&Scope::All).await.unwrap(),
+        [(SensorKey(2), ActiveTime(-3))]
+    );
 }
 
 pub async fn the_newest_readings_rebuild_a_state<F: Fixture>(fixture: F) {

@@ -349,3 +349,46 @@ pub async fn a_dropped_question_ends<F: OnPostgres>(fixture: F) {
     sqlx::raw_sql("ROLLBACK").execute(&mut side).await.unwrap();
     assert!(store.readings(SeriesId(0), &page).await.unwrap().is_empty());
 }
+
+/// Two instances commit, also into what is being rolled up, while it is.
+pub async fn two_writers_at_once_leave_nothing_out<F: OnPostgres>(fixture: F) {
+    const BATCHES: u64 = 60;
+    let store = opened(&fixture, 4).await;
+    let write = async |name: &'static str, series: u32, first: u64| {
+        let (store, instance) = fixture.join(name).await;
+        for number in first..first + BATCHES {
+            let n = (number - first) as i64;
+            // Every other one is late by hours.
+            let time = BEGIN + n * MINUTE - if n % 2 == 1 { 5 * HOUR } else { 0 };
+            let readings = [(series, time, 1.0), (series, time + SECOND, 2.0)];
+            let group = CommitGroup {
+                instance: instance.clone(),
+                batches: vec![batch(number, rows(&readings))],
+            };
+            store.commit(&group).await.unwrap();
+        }
+        store.close().await;
+    };
+    let keep = async {
+        for n in 0..30 {
+            store.maintain(Timestamp(BEGIN + 2 * n * MINUTE)).await.unwrap();
+        }
+    };
+    tokio::join!(write("a", 0, 1_000), write("b", 2, 5_000), keep);
+    store.maintain(Timestamp(BEGIN + DAY)).await.unwrap();
+    for series in [0, 2] {
+        for step in [MINUTE, HOUR, DAY] {
+            let found = store
+                .buckets(SeriesId(series), &everything(), step)
+                .await
+                .unwrap();
+            let count: u64 = found.iter().map(|bucket| bucket.count).sum();
+            let sum: f64 = found.iter().map(|bucket| bucket.sum).sum();
+            assert_eq!(
+                (count, sum),
+                (2 * BATCHES, 3.0 * BATCHES as f64),
+                "series {series} by {step}"
+            );
+        }
+    }
+}

@@ -46,6 +46,19 @@ impl Fixture for Sqlite {
 /// A fixture on a server, with a way to its database past the store.
 pub trait OnPostgres: Fixture<Store = PostgresStore> {
     fn database(&self) -> &Database;
+    fn settings(&self) -> PostgresSettings;
+
+    /// One of several instances, under its own name.
+    async fn join(&self, name: &str) -> (PostgresStore, InstanceId) {
+        let mut settings = self.settings();
+        settings.shared = true;
+        let (store, instance) = (
+            PostgresStore::open(&settings).await.unwrap(),
+            InstanceId(name.into()),
+        );
+        store.claim_writer(&instance).await.unwrap();
+        (store, instance)
+    }
 }
 
 pub struct PlainPostgres(Database);
@@ -66,9 +79,7 @@ impl Fixture for PlainPostgres {
     }
 
     async fn open(&self) -> PostgresStore {
-        let mut settings = postgres(&self.0);
-        settings.timescale = Timescale::Off;
-        PostgresStore::open(&settings).await.unwrap()
+        PostgresStore::open(&self.settings()).await.unwrap()
     }
 }
 
@@ -85,9 +96,7 @@ impl Fixture for TimescalePostgres {
     }
 
     async fn open(&self) -> PostgresStore {
-        let mut settings = postgres(&self.0);
-        settings.timescale = Timescale::Required;
-        PostgresStore::open(&settings).await.unwrap()
+        PostgresStore::open(&self.settings()).await.unwrap()
     }
 }
 
@@ -117,11 +126,23 @@ impl OnPostgres for PlainPostgres {
     fn database(&self) -> &Database {
         &self.0
     }
+
+    fn settings(&self) -> PostgresSettings {
+        let mut settings = postgres(&self.0);
+        settings.timescale = Timescale::Off;
+        settings
+    }
 }
 
 impl OnPostgres for TimescalePostgres {
     fn database(&self) -> &Database {
         &self.0
+    }
+
+    fn settings(&self) -> PostgresSettings {
+        let mut settings = postgres(&self.0);
+        settings.timescale = Timescale::Required;
+        settings
     }
 }
 
@@ -205,6 +226,7 @@ pub async fn opened<F: Fixture>(fixture: &F, series: u32) -> F::Store {
             key: SensorKey(n),
             id: SensorId::parse(&format!("sensor {n}")).unwrap(),
             tags: Tags::new(),
+            home: None,
         });
     }
     for n in 0..series {

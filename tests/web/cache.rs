@@ -166,6 +166,8 @@ async fn what_expires_is_gone_from_answers() {
     question(&app, &whole).await;
     assert_eq!(values(&question(&app, &whole).await.0), [1.0]);
     let (store, queries) = (app.pipeline.store.clone(), app.pipeline.queries.clone());
+    let registry = app.pipeline.rails.registry().clone();
+    let statistics = app.pipeline.statistics.clone();
     let arbiter = app.pipeline.arbiter();
     let make = move || Maintenance {
         store,
@@ -178,6 +180,8 @@ async fn what_expires_is_gone_from_answers() {
             batches: None,
             idempotency_keys: None,
         },
+        registry,
+        statistics,
         every: Duration::from_millis(20),
         expire_every: Duration::ZERO,
         state: Progress::default(),

@@ -90,6 +90,7 @@ impl App {
         let entry = SourceEntry {
             kind: "quiet",
             handle,
+            seek: None,
             control: source.recipient(),
             intake: quiet,
         };
@@ -111,7 +112,7 @@ impl App {
             answers: Answers::new(pipeline.queries.clone()),
             ingest: Arc::new(HttpIngest::new(http, store.clone(), Duration::from_secs(20))),
             sources: BTreeMap::from([(SourceName::parse("quiet").unwrap(), entry)]),
-            tokens: TokenService::new(store),
+            tokens: Arc::new(TokenService::new(store)),
             started_at: SystemClock.now(),
             shutting_down: Arc::new(AtomicBool::new(false)),
         });
@@ -263,6 +264,7 @@ pub fn intake(name: &str, pipeline: &Pipeline, mapping: JsonMapping) -> Intake {
 fn pipeline_settings() -> PipelineSettings {
     let policy = Policy::default();
     PipelineSettings {
+        shared: false,
         instance: InstanceId("test".into()),
         internal: SourceName::parse("internal").unwrap(),
         shards: 2,

@@ -73,11 +73,16 @@ impl Arrivals {
     ) -> Result<Arrival, StoreError> {
         let (mut arrival, fresh) = self.note(key, now, false);
         if !fresh {
-            let stored = self.store.position(&self.source, &arrival.key.0).await?;
-            let same = stored.map(Timestamp).filter(|time| *time >= since);
+            let same = self.stored(&arrival.key).await?.filter(|time| *time >= since);
             arrival.time = same.unwrap_or(arrival.time);
         }
         Ok(arrival)
+    }
+
+    /// When what has this key came last, as far as that is stored.
+    pub async fn stored(&self, key: &ArrivalKey) -> Result<Option<Timestamp>, StoreError> {
+        let stored = self.store.position(&self.source, &key.0).await?;
+        Ok(stored.map(Timestamp))
     }
 
     /// Also tells whether memory knows the arrival for sure.
@@ -110,18 +115,25 @@ impl ArrivalKey {
 
     /// An MQTT message: a session gives a packet id to one message at a time.
     pub fn mqtt(client: &str, packet: u16, topic: &str, payload: &[u8]) -> Self {
+        let packet = packet.to_le_bytes();
+        Self::digest(&[client.as_bytes(), topic.as_bytes(), &packet, payload])
+    }
+
+    /// An MQTT session.
+    pub fn mqtt_session(user: Option<&str>, client: &str) -> Self {
+        let anonymous = [u8::from(user.is_none())];
+        Self::digest(&[&anonymous, user.unwrap_or_default().as_bytes(), client.as_bytes()])
+    }
+
+    fn digest(parts: &[&[u8]]) -> Self {
         let mut hash = Sha256::new();
-        for part in [client.as_bytes(), topic.as_bytes()] {
+        for part in parts {
             hash.update((part.len() as u64).to_le_bytes());
             hash.update(part);
         }
-        hash.update(packet.to_le_bytes());
-        hash.update(payload);
         let digest = hash.finalize();
-        Self(format!(
-            "{PREFIX}{}",
-            data_encoding::BASE64URL_NOPAD.encode(&digest[..16])
-        ))
+        let text = data_encoding::BASE64URL_NOPAD.encode(&digest[..16]);
+        Self(format!("{PREFIX}{text}"))
     }
 }
 
@@ -192,6 +204,8 @@ mod tests {
             ArrivalKey::mqtt("ct", 7, "", b"1"),
             ArrivalKey::mqtt("c", 8, "t", b"1"),
             ArrivalKey::mqtt("c", 7, "t", b"2"),
+            ArrivalKey::mqtt_session(None, "c"),
+            ArrivalKey::mqtt_session(Some(""), "c"),
             ArrivalKey::given("c"),
         ];
         let distinct: std::collections::HashSet<_> = keys.iter().collect();

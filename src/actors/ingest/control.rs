@@ -2,6 +2,11 @@
 
 use actix::prelude::*;
 
+use super::kafka::KafkaStatus;
+use super::listener::ListenerFigures;
+use super::mqtt::MqttDetail;
+use crate::domain::Timestamp;
+
 /// What a source is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -31,7 +36,45 @@ pub struct SourceStatus {
 /// What sources of one kind have to tell beside.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum SourceDetail {}
+pub enum SourceDetail {
+    Kafka(KafkaStatus),
+    Mqtt(MqttDetail),
+    MqttListener(ListenerFigures),
+}
+
+/// To go on reading elsewhere; answered when that is stored, with where each partition is then.
+#[derive(Debug, Clone, PartialEq, Eq, Message)]
+#[rtype(result = "Result<Vec<SeekedTo>, SeekError>")]
+pub struct Seek {
+    /// Such as `topic/3`; `None` is all that this process reads.
+    pub partition: Option<String>,
+    pub to: SeekTo,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SeekTo {
+    Offset(i64),
+    Earliest,
+    Latest,
+    /// The first message at or after a time.
+    Time(Timestamp),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+pub struct SeekedTo {
+    pub partition: String,
+    pub offset: i64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SeekError {
+    #[error("this process does not read {0}; ask the one that does, or wait until it is assigned")]
+    NotAssigned(String),
+    #[error("another seek is under way")]
+    Busy,
+    #[error("it did not come to it: {0}")]
+    Failed(String),
+}
 
 /// What a source can be told; answered with what it is doing then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]

@@ -9,11 +9,11 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::Intake;
 use crate::actors::dispatcher::Incoming;
-use crate::actors::registry::{self, Resolved};
+use crate::actors::registry::{self, HomeId, Resolved, Unresolved};
 use crate::decode::{Draft, Hints, Refusal, Sink, decode_json, range};
 use crate::domain::{
-    DeadLetter, LedgerDelta, MetricName, Reading, RejectReason, SensorId, SensorKey, SeriesId, TimeError,
-    Timestamp,
+    DeadLetter, LedgerDelta, MetricName, Quality, Reading, RejectReason, SensorId, SensorKey, SeriesId,
+    TimeError, Timestamp,
 };
 use crate::storage::SliceOutcome;
 
@@ -43,14 +43,20 @@ pub struct DraftBatch<'i> {
     /// What "the future" is measured from.
     now: Timestamp,
     pub(super) readings: Vec<Incoming>,
-    /// For each reading, which item of the payload it came from.
+    /// For each reading, which item of its payload it came from.
     pub(super) items: Vec<u32>,
+    /// For each reading, which payload it came from, in the order in which they were added.
+    pub(super) payloads: Vec<u32>,
     pub(super) refused: Vec<ItemRefusal>,
+    /// For each refusal, which payload it is about.
+    pub(super) refused_payloads: Vec<u32>,
     pub(super) received: u64,
     pub(super) unsaved: FxHashSet<SeriesId>,
     pub(super) source_ledger: LedgerDelta,
     rejected: FxHashMap<SensorKey, u64>,
     pub(super) dead_letters: Vec<DeadLetter>,
+    /// Something new had no number: the batch is to be made again when there are some.
+    pub(super) incomplete: bool,
 }
 
 /// What is wrong with one item, for its sender.
@@ -73,12 +79,15 @@ impl<'i> DraftBatch<'i> {
             now: intake.now(),
             readings: Vec::new(),
             items: Vec::new(),
+            payloads: Vec::new(),
             refused: Vec::new(),
+            refused_payloads: Vec::new(),
             received: 0,
             unsaved: FxHashSet::default(),
             source_ledger: LedgerDelta::default(),
             rejected: FxHashMap::default(),
             dead_letters: Vec::new(),
+            incomplete: false,
         }
     }
 
@@ -112,7 +121,11 @@ impl<'i> DraftBatch<'i> {
         }
     }
 
-    fn resolve(&self, draft: &Draft<'_>) -> Result<Resolved, (&'static str, RejectReason, String)> {
+    fn resolve(
+        &mut self,
+        draft: &Draft<'_>,
+        home: HomeId,
+    ) -> Result<Resolved, (&'static str, RejectReason, String)> {
         let registry = self.intake.registry();
         let unit = draft.unit.as_deref();
         let invalid =
@@ -120,8 +133,9 @@ impl<'i> DraftBatch<'i> {
         let sensor = SensorId::parse(&draft.sensor).map_err(|error| invalid("sensor_id", error))?;
         let metric = MetricName::parse(&draft.metric).map_err(|error| invalid("metric", error))?;
         registry
-            .resolve(&sensor, &metric, unit, draft.tags.as_ref())
+            .resolve(&sensor, &metric, unit, draft.tags.as_ref(), home)
             .map_err(|error| {
+                self.incomplete |= error == Unresolved::NoNumbers;
                 (
                     "sensor_id",
                     RejectReason::LimitReached,
@@ -146,11 +160,12 @@ impl<'i> DraftBatch<'i> {
         range::check(time, self.now, self.intake.time_range())
     }
 
-    fn accept(&mut self, draft: &Draft<'_>, time: Timestamp, resolved: Resolved) {
+    fn accept(&mut self, draft: &Draft<'_>, time: Timestamp, resolved: Resolved, parcel: Parcel<'_>) {
         if !resolved.saved {
             self.unsaved.insert(resolved.series);
         }
         self.items.push(draft.item);
+        self.payloads.push(parcel.number);
         self.readings.push(Incoming {
             sensor: resolved.sensor,
             shard: resolved.shard,
@@ -167,14 +182,12 @@ impl<'i> DraftBatch<'i> {
 
     fn reject(
         &mut self,
-        place: Place<'_>,
-        item: u32,
-        mut field: String,
-        kind: RejectReason,
-        reason: String,
+        parcel: Parcel<'_>,
+        mut refusal: ItemRefusal,
         sensor: Option<&str>,
         payload: Vec<u8>,
     ) {
+        let field = &mut refusal.field;
         if field.len() > MAX_QUOTED {
             field.truncate(field.floor_char_boundary(MAX_QUOTED));
             field.push('…');
@@ -189,57 +202,55 @@ impl<'i> DraftBatch<'i> {
         }
         self.dead_letters.push(DeadLetter {
             source: self.intake.source().clone(),
-            position: place.to_string(),
+            position: parcel.place.to_string(),
             sensor,
             payload,
-            reason: kind,
-            detail: format!("item {item}: `{}` {reason}", field.escape_debug()),
+            reason: refusal.kind,
+            detail: format!(
+                "item {}: `{}` {}",
+                refusal.index,
+                refusal.field.escape_debug(),
+                refusal.reason
+            ),
         });
-        self.refused.push(ItemRefusal {
-            index: item,
-            field,
-            kind,
-            reason,
-        });
+        self.refused_payloads.push(parcel.number);
+        self.refused.push(refusal);
     }
 
     /// Takes a draft of whatever kind, new names too.
-    fn take(&mut self, draft: &Draft<'_>, time: Timestamp, place: Place<'_>) {
+    fn take(&mut self, draft: &Draft<'_>, time: Timestamp, parcel: Parcel<'_>, home: HomeId) {
         self.received += 1;
         let resolved = match self.in_range(time) {
-            Ok(()) => self.resolve(draft),
+            Ok(()) => self.resolve(draft, home),
             Err(error) => Err(("timestamp", RejectReason::TimeOutOfRange, error.to_string())),
         };
         match resolved {
-            Ok(resolved) => self.accept(draft, time, resolved),
+            Ok(resolved) => self.accept(draft, time, resolved, parcel),
             Err((field, kind, reason)) => {
                 let mut payload = Vec::new();
                 crate::decode::encode_canonical(draft, &mut payload);
-                self.reject(
-                    place,
-                    draft.item,
-                    field.to_owned(),
+                let refusal = ItemRefusal {
+                    index: draft.item,
+                    field: field.to_owned(),
                     kind,
                     reason,
-                    Some(&draft.sensor),
-                    payload,
-                );
+                };
+                self.reject(parcel, refusal, Some(&draft.sensor), payload);
             }
         }
     }
 
-    fn refuse(&mut self, refusal: Refusal<'_>, place: Place<'_>) {
+    fn refuse(&mut self, refusal: Refusal<'_>, parcel: Parcel<'_>) {
         self.received += 1;
         let kept = refusal.payload.len().min(DeadLetter::MAX_PAYLOAD);
-        self.reject(
-            place,
-            refusal.item,
-            refusal.field.into_owned(),
-            refusal.kind,
-            refusal.reason,
-            refusal.sensor.as_deref(),
-            refusal.payload[..kept].to_vec(),
-        );
+        let payload = refusal.payload[..kept].to_vec();
+        let item = ItemRefusal {
+            index: refusal.item,
+            field: refusal.field.into_owned(),
+            kind: refusal.kind,
+            reason: refusal.reason,
+        };
+        self.reject(parcel, item, refusal.sensor.as_deref(), payload);
     }
 }
 
@@ -247,12 +258,23 @@ impl<'i> DraftBatch<'i> {
 /// together.
 pub struct Filling<'i, 'p> {
     batch: DraftBatch<'i>,
+    /// Of the drafts that wait.
+    home: HomeId,
     waiting: Vec<Waiting<'p>>,
+    payloads: u32,
 }
 
 struct Waiting<'p> {
     draft: Draft<'p>,
     time: Timestamp,
+    parcel: Parcel<'p>,
+}
+
+/// A payload among those of its batch.
+#[derive(Debug, Clone, Copy)]
+struct Parcel<'p> {
+    /// From 0, in the order in which they were added.
+    number: u32,
     place: Place<'p>,
 }
 
@@ -260,7 +282,9 @@ impl<'i: 'p, 'p> Filling<'i, 'p> {
     pub(super) fn new(intake: &'i Intake) -> Self {
         Self {
             batch: DraftBatch::new(intake),
+            home: intake.home(),
             waiting: Vec::with_capacity(registry::AT_ONCE),
+            payloads: 0,
         }
     }
 
@@ -268,6 +292,7 @@ impl<'i: 'p, 'p> Filling<'i, 'p> {
     pub fn expect(&mut self, readings: usize) {
         self.batch.readings.reserve(readings);
         self.batch.items.reserve(readings);
+        self.batch.payloads.reserve(readings);
     }
 
     /// How many readings and refusals there are so far.
@@ -275,15 +300,72 @@ impl<'i: 'p, 'p> Filling<'i, 'p> {
         self.batch.received + self.waiting.len() as u64
     }
 
-    pub fn add(&mut self, payload: Payload<'p>) {
+    /// What is added from now on comes through this home: see [`Registry::home`](registry::Registry::home).
+    pub fn come_through(&mut self, home: HomeId) {
+        if home != self.home {
+            self.resolve();
+            self.home = home;
+        }
+    }
+
+    /// Whether the time of arrival stood in for one that was not given.
+    pub fn add(&mut self, payload: Payload<'p>) -> bool {
         let mapping = &self.batch.intake.settings().mapping;
-        let Payload { arrival, place, .. } = payload;
+        let (arrival, parcel) = (payload.arrival, self.parcel(payload.place));
         let mut opened = Opened {
             filling: self,
             arrival,
-            place,
+            parcel,
+            timeless: false,
         };
         decode_json(payload.bytes, payload.hints, mapping, &mut opened);
+        opened.timeless
+    }
+
+    /// Takes a payload for one value, which it means without being that. The sensor is that of the hints, or the default.
+    pub fn add_value(&mut self, payload: Payload<'p>, metric: &'p str, value: f64) {
+        let mapping = &self.batch.intake.settings().mapping;
+        let default = mapping.default_sensor.as_ref().map(SensorId::as_str);
+        let draft = Draft {
+            // Without one it is refused, as an id that is empty.
+            sensor: payload.hints.sensor.or(default).unwrap_or_default().into(),
+            metric: metric.into(),
+            value,
+            time: None,
+            unit: None,
+            quality: Quality::Good,
+            tags: None,
+            item: 0,
+        };
+        let parcel = self.parcel(payload.place);
+        let mut opened = Opened {
+            filling: self,
+            arrival: payload.arrival,
+            parcel,
+            timeless: false,
+        };
+        opened.reading(draft);
+    }
+
+    /// Takes a payload for a dead letter, without looking at what is in it. The reason is to be read after `payload`.
+    pub fn refuse(&mut self, payload: Payload<'p>, kind: RejectReason, reason: String) {
+        let refusal = Refusal {
+            item: 0,
+            field: "payload".into(),
+            reason,
+            kind,
+            sensor: payload.hints.sensor.map(Into::into),
+            payload: payload.bytes.into(),
+        };
+        let parcel = self.parcel(payload.place);
+        self.resolve();
+        self.batch.refuse(refusal, parcel);
+    }
+
+    fn parcel(&mut self, place: Place<'p>) -> Parcel<'p> {
+        let number = self.payloads;
+        self.payloads += 1;
+        Parcel { number, place }
     }
 
     pub fn finish(mut self) -> DraftBatch<'i> {
@@ -296,22 +378,23 @@ impl<'i: 'p, 'p> Filling<'i, 'p> {
         let registry = self.batch.intake.registry();
         let mut reader = registry.reader();
         let guesses = reader.guess(self.waiting.iter().map(|waiting| &*waiting.draft.sensor));
-        for (Waiting { draft, time, place }, guess) in self.waiting.drain(..).zip(guesses) {
+        for (Waiting { draft, time, parcel }, guess) in self.waiting.drain(..).zip(guesses) {
             let known = reader.lookup(
                 guess,
                 &draft.sensor,
                 &draft.metric,
                 draft.unit.as_deref(),
                 draft.tags.as_ref(),
+                self.home,
             );
             match known {
                 Some(resolved) if self.batch.in_range(time).is_ok() => {
                     self.batch.received += 1;
-                    self.batch.accept(&draft, time, resolved);
+                    self.batch.accept(&draft, time, resolved, parcel);
                 }
                 _ => {
                     drop(reader);
-                    self.batch.take(&draft, time, place);
+                    self.batch.take(&draft, time, parcel, self.home);
                     reader = registry.reader();
                 }
             }
@@ -323,7 +406,8 @@ impl<'i: 'p, 'p> Filling<'i, 'p> {
 struct Opened<'f, 'i, 'p> {
     filling: &'f mut Filling<'i, 'p>,
     arrival: Timestamp,
-    place: Place<'p>,
+    parcel: Parcel<'p>,
+    timeless: bool,
 }
 
 impl<'i: 'p, 'p> Sink<'p> for Opened<'_, 'i, 'p> {
@@ -331,16 +415,17 @@ impl<'i: 'p, 'p> Sink<'p> for Opened<'_, 'i, 'p> {
         if self.filling.waiting.len() == registry::AT_ONCE {
             self.filling.resolve();
         }
+        self.timeless |= draft.time.is_none();
         self.filling.waiting.push(Waiting {
             time: draft.time.unwrap_or(self.arrival),
             draft,
-            place: self.place,
+            parcel: self.parcel,
         });
     }
 
     fn refuse(&mut self, refusal: Refusal<'p>) {
         self.filling.resolve();
-        self.filling.batch.refuse(refusal, self.place);
+        self.filling.batch.refuse(refusal, self.parcel);
     }
 }
 

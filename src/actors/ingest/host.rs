@@ -1,4 +1,4 @@
-//! The machine that the service runs on, as the sensor `host`.
+//! The machine that the service runs on, as the sensor `host`, with the instance's name where there are several.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -9,13 +9,19 @@ use crate::domain::{Quality, Timestamp};
 use crate::machine::MachineReader;
 
 pub struct HostFeed {
+    /// What it is called.
+    sensor: String,
     reader: MachineReader,
     last: Option<Timestamp>,
 }
 
 impl HostFeed {
-    pub fn new(reader: MachineReader) -> Self {
-        Self { reader, last: None }
+    pub fn new(reader: MachineReader, sensor: String) -> Self {
+        Self {
+            sensor,
+            reader,
+            last: None,
+        }
     }
 }
 
@@ -26,7 +32,7 @@ impl Feed for HostFeed {
         let figures = self.reader.read(Duration::from_micros(since.unsigned_abs()));
         let drafts = figures
             .iter()
-            .map(|figure| draft("host", figure.metric, figure.value, figure.unit, now));
+            .map(|figure| draft(&self.sensor, figure.metric, figure.value, figure.unit, now));
         encode_all(drafts).into_iter().collect()
     }
 }

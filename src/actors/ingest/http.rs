@@ -37,6 +37,11 @@ pub enum IngestError {
     TooManyReadings { readings: u64, limit: u32 },
     #[error("the request is larger than {} readings or {} bytes", .0.readings, .0.bytes)]
     TooLarge(Share),
+    #[error(
+        "several instances share this database (storage.shared), and only the one that has a sensor can take its readings: \
+         send them to Kafka"
+    )]
+    Shared,
     #[error("as many readings as allowed are on their way to the database, come again")]
     Busy,
     #[error("the readings could not be stored, send them again")]
@@ -102,6 +107,9 @@ impl HttpIngest {
         payload: Payload<'_>,
         remembered: Option<Arrival>,
     ) -> Result<Ingested, IngestError> {
+        if intake.registry().is_shared() {
+            return Err(IngestError::Shared);
+        }
         let batch = intake.decode(payload);
         let limit = intake.settings().batch_readings;
         if batch.received() > u64::from(limit) {

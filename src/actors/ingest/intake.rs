@@ -6,10 +6,10 @@ use super::{DraftBatch, Filling, Payload};
 use crate::actors::Rails;
 use crate::actors::batch::{Acknowledgement, Cargo, Delivery};
 use crate::actors::permits::{Permit, PermitError, Permits, Share};
-use crate::actors::registry::Registry;
+use crate::actors::registry::{HomeId, Registry};
 use crate::decode::JsonMapping;
 use crate::decode::range::TimeRange;
-use crate::domain::{SourceName, Timestamp};
+use crate::domain::{Home, SourceName, Timestamp};
 use crate::storage::Position;
 
 /// Bytes of JSON that a reading takes, about.
@@ -24,6 +24,16 @@ pub struct IntakeSettings {
     pub mapping: JsonMapping,
 }
 
+/// Why a batch is not on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotSent {
+    #[error("the source has as much under way as it may")]
+    Busy,
+    /// What was sent off before may be undelivered.
+    #[error("the pipeline has begun anew from what is stored")]
+    Ended,
+}
+
 /// Cheap to clone; clones share the permits.
 #[derive(Clone)]
 pub struct Intake {
@@ -31,6 +41,7 @@ pub struct Intake {
     rails: Arc<Rails>,
     permits: Permits,
     settings: Arc<IntakeSettings>,
+    home: HomeId,
 }
 
 impl Intake {
@@ -41,7 +52,20 @@ impl Intake {
             rails,
             permits,
             settings: Arc::new(settings),
+            home: HomeId::NONE,
         }
+    }
+
+    /// What comes in here comes through `home`, unless a batch says otherwise.
+    pub fn at_home(self, home: &Home) -> Self {
+        Self {
+            home: self.registry().home(home),
+            ..self
+        }
+    }
+
+    pub(super) fn home(&self) -> HomeId {
+        self.home
     }
 
     /// A way in for what another source has received, by its settings but for the mapping, in the room of this one.
@@ -102,11 +126,21 @@ impl Intake {
         bytes: usize,
         positions: Vec<Position>,
     ) -> Result<Delivery, PermitError> {
+        Ok(self.send(batch, bytes, positions).await?.await)
+    }
+
+    /// Sends the batch off when there is room. What is returned waits for what becomes of it.
+    pub async fn send(
+        &self,
+        batch: DraftBatch<'_>,
+        bytes: usize,
+        positions: Vec<Position>,
+    ) -> Result<impl Future<Output = Delivery> + use<>, PermitError> {
         let permit = self
             .permits
             .acquire(weight(batch.received()), weight(bytes as u64))
             .await?;
-        Ok(self.depart(batch, permit, positions).await)
+        Ok(self.depart(batch, permit, positions, None).1)
     }
 
     /// Sends the batch off if there is room now. What is returned waits for what becomes of it.
@@ -119,25 +153,53 @@ impl Intake {
         let permit = self
             .permits
             .try_acquire(weight(batch.received()), weight(bytes as u64))?;
-        Ok(self.depart(batch, permit, positions))
+        Ok(self.depart(batch, permit, positions, None).1)
     }
 
+    /// As [`Self::try_deliver`], for a source whose batches must be stored in their order or not at all: the batch departs only
+    /// while `epoch` lasts, which is to say, while everything that was sent off in it is on its way or stored. One that is
+    /// larger than the share of its source takes the whole of it.
+    pub fn try_deliver_in(
+        &self,
+        epoch: u64,
+        batch: DraftBatch<'_>,
+        bytes: usize,
+        positions: Vec<Position>,
+    ) -> Result<impl Future<Output = Delivery> + use<>, NotSent> {
+        let share = self.settings.share;
+        let permit = self.permits.try_acquire(
+            weight(batch.received()).min(share.readings),
+            weight(bytes as u64).min(share.bytes),
+        );
+        match self.depart(batch, permit.map_err(|_| NotSent::Busy)?, positions, Some(epoch)) {
+            (true, delivery) => Ok(delivery),
+            (false, _) => Err(NotSent::Ended),
+        }
+    }
+
+    /// The epoch of what is sent off now.
+    pub fn epoch(&self) -> u64 {
+        self.rails.dispatched().0
+    }
+
+    /// Whether it departed, and what becomes of it.
     fn depart(
         &self,
         mut batch: DraftBatch<'_>,
         permit: Permit,
         positions: Vec<Position>,
-    ) -> impl Future<Output = Delivery> + use<> {
-        let (mut sensors, mut series) = (Vec::new(), Vec::new());
-        for id in &batch.unsaved {
-            if let Some((sensor, definition)) = self.registry().define(*id) {
-                sensors.push(sensor);
-                series.push(definition);
-            }
-        }
+        epoch: Option<u64>,
+    ) -> (bool, impl Future<Output = Delivery> + use<>) {
+        let (acknowledgement, delivery) = Acknowledgement::new();
+        let delivery = async move { delivery.await.unwrap_or(Delivery::Undelivered) };
+        let unsaved = batch.unsaved.iter().map(|id| self.registry().define(*id));
+        let Some(definitions) = unsaved.collect::<Option<Vec<_>>>().filter(|_| !batch.incomplete) else {
+            // Its names have to be resolved anew. Dropping the acknowledgement says so.
+            return (true, delivery);
+        };
+        let (mut sensors, series): (Vec<_>, Vec<_>) = definitions.into_iter().unzip();
         sensors.sort_by_key(|sensor| sensor.key);
         sensors.dedup_by_key(|sensor| sensor.key);
-        let (acknowledgement, delivery) = Acknowledgement::new();
         let cargo = Cargo {
             source: self.source.clone(),
             sensors,
@@ -150,8 +212,14 @@ impl Intake {
             acknowledgement,
             permit: Some(permit),
         };
-        self.rails.dispatch(batch.readings, cargo);
-        async move { delivery.await.unwrap_or(Delivery::Undelivered) }
+        let departed = match epoch {
+            Some(epoch) => self.rails.dispatch_in(epoch, batch.readings, cargo),
+            None => {
+                self.rails.dispatch(batch.readings, cargo);
+                true
+            }
+        };
+        (departed, delivery)
     }
 }
 

@@ -12,16 +12,21 @@ mod draft;
 mod host;
 mod http;
 mod intake;
+pub mod kafka;
+pub mod listener;
+pub mod mqtt;
 mod own;
 mod polled;
 mod simulated;
 
 pub use arrivals::{Arrival, ArrivalKey, Arrivals};
-pub use control::{SourceCommand, SourceDetail, SourceState, SourceStatus};
+pub use control::{
+    Seek, SeekError, SeekTo, SeekedTo, SourceCommand, SourceDetail, SourceState, SourceStatus,
+};
 pub use draft::{DraftBatch, Filling, ItemRefusal, Payload, Place};
 pub use host::HostFeed;
 pub use http::{HttpIngest, IngestError, Ingested};
-pub use intake::{Intake, IntakeSettings};
+pub use intake::{Intake, IntakeSettings, NotSent};
 pub use own::OwnFeed;
 pub use polled::{Feed, PolledSource};
 pub use simulated::SimulatedFeed;

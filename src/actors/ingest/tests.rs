@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use super::*;
 use crate::actors::Rails;
 use crate::actors::batch::{Delivery, SliceGuard};
-use crate::actors::dispatcher::{Dispatcher, Incoming, Rewind, ShardQueue};
+use crate::actors::dispatcher::{Condemned, Dispatcher, Incoming, Rewind, ShardQueue};
 use crate::actors::fixture::{Station, registry};
 use crate::actors::permits::{PermitError, Share};
 use crate::actors::shard::ShardWork;
@@ -22,7 +22,7 @@ const NOW: Timestamp = Timestamp::from_seconds(1_700_000_000);
 const HOUR: i64 = 3_600_000_000;
 
 /// Slices that wait for their sensors.
-type Waiting = Arc<Mutex<Vec<(SliceGuard, Vec<Incoming>)>>>;
+pub(super) type Waiting = Arc<Mutex<Vec<(SliceGuard, Vec<Incoming>)>>>;
 
 struct Queue(Waiting);
 
@@ -38,15 +38,16 @@ impl ShardQueue<ShardWork> for Queue {
     fn rewind(&self, _: Rewind) {}
 }
 
-struct Quay {
+pub(super) struct Quay {
     clock: Arc<ManualClock>,
-    station: Arc<Station>,
-    waiting: Waiting,
-    intake: Intake,
+    pub station: Arc<Station>,
+    pub waiting: Waiting,
+    rails: Arc<Rails>,
+    pub intake: Intake,
 }
 
 impl Quay {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let clock = Arc::new(ManualClock::new(NOW));
         let source = |name| SourceName::parse(name).unwrap();
         let rails: Rails = Dispatcher::new(
@@ -67,11 +68,13 @@ impl Quay {
             batch_readings: 3,
             mapping: JsonMapping::default(),
         };
+        let rails = Arc::new(rails);
         Self {
             clock,
             station,
             waiting,
-            intake: Intake::new(source("test"), Arc::new(rails), settings),
+            intake: Intake::new(source("test"), rails.clone(), settings),
+            rails,
         }
     }
 
@@ -298,6 +301,39 @@ async fn without_room_a_batch_waits_or_is_told_so() {
     drop(first);
 }
 
+#[tokio::test]
+async fn what_must_stay_in_order_departs_only_while_its_epoch_lasts() {
+    let quay = Quay::new();
+    let epoch = quay.intake.epoch();
+    let send = |epoch, time| {
+        let batch = quay.decode(&item("s", NOW.0 + time));
+        let sent = quay.intake.try_deliver_in(epoch, batch, 1, Vec::new());
+        sent.map(drop).err()
+    };
+    assert_eq!(send(epoch, 1), None);
+    quay.rails.rewind(None, Condemned::default());
+    assert_eq!(send(epoch, 2), Some(NotSent::Ended));
+    assert_eq!(quay.waiting.lock().len(), 1, "it has not departed");
+    assert_eq!(quay.intake.room(), 3, "it keeps no room");
+    assert_eq!(send(quay.intake.epoch(), 2), None);
+    assert_eq!(quay.waiting.lock().len(), 2);
+}
+
+#[tokio::test]
+async fn a_message_that_is_larger_than_the_share_takes_all_of_it() {
+    let quay = Quay::new();
+    let six = r#"{"sensor_id":"s","a":1,"b":2,"c":3,"d":4,"e":5,"f":6}"#;
+    let epoch = quay.intake.epoch();
+    let send = || {
+        quay.intake
+            .try_deliver_in(epoch, quay.decode(six), 2_000, Vec::new())
+    };
+    let first = send();
+    assert!(first.is_ok());
+    assert_eq!(quay.intake.room(), 0);
+    assert_eq!(send().map(drop).err(), Some(NotSent::Busy));
+}
+
 /// What an HTTP push gets, of a database that answers when it likes.
 struct Push {
     quay: Quay,
@@ -376,4 +412,72 @@ async fn more_readings_than_a_batch_may_have_are_refused() {
         Err(IngestError::TimedOut)
     ));
     assert_eq!(push.ingest.ingest(b"[]", None).await.unwrap().received, 0);
+}
+
+#[tokio::test]
+async fn what_was_resolved_to_numbers_that_are_nobodys_now_is_sent_again() {
+    let quay = Quay::new();
+    let room = quay.intake.room();
+    let payload = br#"[{"sensor_id":"s","metric":"m","value":1},{"sensor_id":"new","metric":"m","value":1}]"#;
+    let batch = quay.intake.decode(Payload::plain(payload, NOW));
+    // Meanwhile another instance has made the sensor.
+    let (sensor, series) = (
+        crate::storage::SensorDefinition {
+            key: SensorKey(900),
+            id: crate::domain::SensorId::parse("new").unwrap(),
+            tags: crate::domain::Tags::new(),
+            home: None,
+        },
+        crate::storage::SeriesDefinition {
+            id: crate::domain::SeriesId(900),
+            sensor: SensorKey(900),
+            metric: crate::domain::MetricName::parse("m").unwrap(),
+            unit: None,
+        },
+    );
+    quay.intake.registry().refresh(vec![sensor], vec![series]);
+    let delivery = quay.intake.try_deliver(batch, 1, Vec::new()).unwrap();
+    assert!(matches!(delivery.await, Delivery::Undelivered));
+    assert!(quay.waiting.lock().is_empty());
+    assert_eq!(quay.intake.room(), room);
+
+    let again = quay.intake.decode(Payload::plain(payload, NOW));
+    let _delivery = quay.intake.try_deliver(again, 1, Vec::new()).unwrap();
+    let slices = quay.waiting.lock();
+    let sensors: Vec<u32> = slices[0].1.iter().map(|incoming| incoming.sensor.0).collect();
+    assert_eq!(sensors, [1, 900]);
+    assert!(!slices[0].1[1].fresh, "something may be stored of it");
+}
+
+#[tokio::test]
+async fn what_is_new_waits_for_numbers_and_is_no_dead_letter() {
+    let quay = Quay::new();
+    // As many series as there may be are one more than there are numbers for.
+    let registry = quay.intake.registry();
+    let names = (0..10).flat_map(|sensor| (0..10).map(move |metric| (sensor, metric)));
+    let unresolved = names.filter(|(sensor, metric)| {
+        let sensor = if *sensor == 0 {
+            "s".to_owned()
+        } else {
+            format!("s{sensor}")
+        };
+        let metric = if *metric == 0 {
+            "m".to_owned()
+        } else {
+            format!("m{metric}")
+        };
+        let sensor = crate::domain::SensorId::parse(&sensor).unwrap();
+        let metric = crate::domain::MetricName::parse(&metric).unwrap();
+        let resolved = registry.resolve(&sensor, &metric, None, None, Default::default());
+        resolved == Err(crate::actors::registry::Unresolved::NoNumbers)
+    });
+    assert_eq!(unresolved.collect::<Vec<_>>(), [(9, 9)]);
+    let batch = quay
+        .decode(r#"[{"sensor_id":"s","metric":"m","value":1},{"sensor_id":"s9","metric":"m9","value":1}]"#);
+    let delivery = quay.intake.try_deliver(batch, 1, Vec::new()).unwrap();
+    assert!(matches!(delivery.await, Delivery::Undelivered));
+    assert!(quay.waiting.lock().is_empty() && quay.station.take().is_empty());
+    let known = quay.decode(r#"{"sensor_id":"s","metric":"m","value":1}"#);
+    let _delivery = quay.intake.try_deliver(known, 1, Vec::new()).unwrap();
+    assert_eq!(quay.waiting.lock().len(), 1);
 }

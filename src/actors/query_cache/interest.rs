@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use crate::domain::SeriesId;
 
-/// Series share them by their numbers, which are given one after the other.
+/// Series share them by their numbers, which lie close together.
 const BUCKETS: usize = 1_024;
 
 pub struct Interest {

@@ -1,13 +1,13 @@
 //! Answers to questions for history, given again until something changes them.
 //!
 //! Whoever asks the database says what he is about to read before he reads, and hands in the answer after. Invariants:
-//! - An answer is never given again after a commit that stored, flagged or revised anything of its series in its range was
-//!   acknowledged: the writer says what changed before it acknowledges. One that was being read meanwhile is not kept.
-//! - What comes from the names of things (a new series, other tags, another unit) ends with the registry's version, and all
-//!   answers end with [`QueryCache::forget`]: after readings were deleted, or a commit's end became unknown.
+//! - An answer is never given again after a commit of ours that stored, flagged or revised anything of its series in its range
+//!   was acknowledged: the writer says what changed before it acknowledges. One that was being read meanwhile is not kept.
+//! - What comes from the names of things (a new series, other tags, another unit or number) ends with the registry's version, and
+//!   all answers end with [`QueryCache::forget`]: after readings were deleted, or a commit's end became unknown.
 //! - A range that is relative to now is answered again for less than [`RELATIVE_LIFE`], as of when it was first asked, and is
 //!   taken for longer by that at both ends: a reading that came since would lie in it.
-//! - No answer is given again past its life: so long may what other programs do to the database stay unseen.
+//! - No answer is given again past its life: so long may what other instances and programs do to the database stay unseen.
 //!
 //! What a commit costs while nothing is kept is one look at a number; while something is, one look a reading, and a lock
 //! where a series may be concerned. How it fails: not at all; what does not fit is not kept.

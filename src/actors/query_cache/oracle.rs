@@ -11,10 +11,12 @@ use proptest::test_runner::TestRunner;
 use serde::{Deserialize, Serialize};
 
 use super::{Asked, Limits, QueryCache, RELATIVE_LIFE, Reading as ReadingFor, Rows};
-use crate::actors::registry::{Registry, RegistryLimits};
+use crate::actors::registry::{HomeId, Registry, RegistryLimits};
 use crate::domain::*;
 use crate::metrics::Metrics;
-use crate::storage::{CommitGroup, CommitReport, CompleteBatch, InstanceId, Row, SliceOutcome};
+use crate::storage::{
+    CommitGroup, CommitReport, CompleteBatch, InstanceId, Numbers, Row, SensorDefinition, SliceOutcome,
+};
 
 pub(super) const LIFE: Micros = 3_000_000;
 /// Room for a few answers, of which some are too large.
@@ -48,6 +50,8 @@ enum Step {
     Acknowledge,
     Delete(i64),
     Name,
+    /// Another instance has made a sensor.
+    Learn,
     Wait(i64),
 }
 
@@ -72,6 +76,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => Just(Step::Acknowledge),
         1 => (-8_i64..0).prop_map(Step::Delete),
         1 => Just(Step::Name),
+        1 => Just(Step::Learn),
         3 => (0_i64..4).prop_map(Step::Wait),
     ]
 }
@@ -117,6 +122,10 @@ impl World {
             series_per_sensor: 10,
         };
         let registry = Arc::new(Registry::new(limits, 1, Vec::new(), Vec::new()));
+        registry.add_numbers(Numbers {
+            sensors: 1..1_000,
+            series: 1..1_000,
+        });
         let limits = Limits {
             bytes: BYTES,
             life: LIFE,
@@ -135,6 +144,10 @@ impl World {
             hits: 0,
             joins: 0,
         }
+    }
+
+    fn sensor(&self) -> SensorId {
+        SensorId::parse(&format!("s{}", self.named)).unwrap()
     }
 
     fn asked(&self, question: Question) -> Asked {
@@ -299,9 +312,19 @@ impl World {
             }
             Step::Name => {
                 self.named += 1;
-                let (sensor, metric) = (format!("s{}", self.named), MetricName::parse("t").unwrap());
-                let sensor = SensorId::parse(&sensor).unwrap();
-                self.registry.resolve(&sensor, &metric, None, None).unwrap();
+                let (sensor, metric) = (self.sensor(), MetricName::parse("t").unwrap());
+                let resolved = self.registry.resolve(&sensor, &metric, None, None, HomeId::NONE);
+                resolved.unwrap();
+            }
+            Step::Learn => {
+                self.named += 1;
+                let sensor = SensorDefinition {
+                    key: SensorKey(1_000 + self.named),
+                    id: self.sensor(),
+                    tags: Tags::new(),
+                    home: None,
+                };
+                self.registry.refresh(vec![sensor], Vec::new());
             }
             Step::Wait(steps) => self.now += steps * STEP,
         }

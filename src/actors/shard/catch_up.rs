@@ -21,7 +21,7 @@ use crate::actors::sensor::SensorWork;
 use crate::actors::storage::{progress, retry};
 use crate::actors::supervision::Crash;
 use crate::domain::SensorKey;
-use crate::storage::{ErrorClass, Loaded, Store, StoreError};
+use crate::storage::{ErrorClass, Loaded, Scope, Store, StoreError};
 
 /// Sensors brought back in one load.
 const LOAD_SENSORS: usize = 2_048;
@@ -191,8 +191,9 @@ impl ShardSupervisor {
         self.slots.get(&key).is_some_and(|slot| slot.card.rebuild.get())
     }
 
-    /// What a start of the process has to bring back: who has stored readings after its snapshot, and who has a deadline.
-    pub(super) fn wake_who_is_behind(&mut self, ctx: &mut Context<Self>) {
+    /// What has to be brought back of the sensors in `scope`, at a start or when they come to us: who has stored readings after its
+    /// snapshot, and who has a deadline.
+    pub(super) fn wake_who_is_behind(&mut self, scope: Scope, ctx: &mut Context<Self>) {
         let store = self.env.parts.store.clone();
         let mut progress = self.env.parts.progress.clone();
         // After a crash of the shard what is under way is committed or lost when the next epoch has begun.
@@ -202,7 +203,7 @@ impl ShardSupervisor {
             let _ = progress.wait_for(|progress| progress.epoch > ended).await;
             let mut attempt = 0;
             loop {
-                match read_start(store.as_ref()).await {
+                match read_start(store.as_ref(), &scope).await {
                     Ok(start) => return start,
                     Err(error) => {
                         tracing::warn!(%error, attempt, "who is behind could not be read, trying again");
@@ -215,7 +216,7 @@ impl ShardSupervisor {
         ctx.spawn(read.into_actor(self).map(|start, shard, ctx| {
             let parts = &shard.env.parts;
             let (registry, own) = (parts.dispatcher.registry().clone(), parts.shard);
-            let mine = |key: &SensorKey| registry.shard_of_key(*key) == Some(own);
+            let mine = |key: &SensorKey| registry.shard_of_key(*key) == Some(own) && registry.is_ours(*key);
             for key in start.paused.into_iter().filter(mine) {
                 shard.paused.insert(key);
                 if shard.slots.contains_key(&key) {
@@ -259,11 +260,11 @@ struct Start {
     behind: Vec<SensorKey>,
 }
 
-async fn read_start(store: &dyn Store) -> Result<Start, StoreError> {
+async fn read_start(store: &dyn Store, scope: &Scope) -> Result<Start, StoreError> {
     Ok(Start {
         paused: store.paused().await?,
-        deadlines: store.deadlines().await?,
-        behind: store.sensors_behind().await?,
+        deadlines: store.deadlines(scope).await?,
+        behind: store.sensors_behind(scope).await?,
     })
 }
 

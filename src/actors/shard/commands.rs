@@ -1,5 +1,7 @@
 //! Commands of an admin on one sensor.
 //!
+//! Nothing is done to a sensor that another instance has.
+//!
 //! Invariant: what changes a sensor's state takes its place in the order like everything else.
 
 use actix::prelude::*;
@@ -19,6 +21,9 @@ impl Handler<CommandSensor> for ShardSupervisor {
             by,
             why,
         } = command;
+        if !self.is_ours(sensor) {
+            return false;
+        }
         let at = self.env.parts.dispatcher.tick();
         let env = self.env.clone();
         let Some(slot) = self.slot(sensor, Mode::CatchingUp, at) else {
@@ -38,6 +43,9 @@ impl Handler<Find> for ShardSupervisor {
     type Result = Option<Addr<SensorActor>>;
 
     fn handle(&mut self, Find(sensor): Find, _ctx: &mut Context<Self>) -> Self::Result {
+        if !self.is_ours(sensor) {
+            return None;
+        }
         let at = self.env.parts.dispatcher.tick();
         self.slot(sensor, Mode::CatchingUp, at)
             .map(|slot| slot.address.clone())

@@ -4,10 +4,12 @@ use actix::prelude::*;
 
 use crate::actors::batch::SliceGuard;
 use crate::actors::dispatcher::{Incoming, Rewind, ShardQueue};
+use crate::actors::registry::HomeId;
 use crate::actors::sensor::SensorActor;
 use crate::actors::shard::env::Mode;
 use crate::actors::shard::{ShardSupervisor, ShardWork};
 use crate::domain::SensorKey;
+use crate::storage::Scope;
 
 /// A shard's part of a batch.
 #[derive(Message)]
@@ -99,6 +101,25 @@ pub struct SensorStatus {
 #[derive(Message)]
 #[rtype(result = "bool")]
 pub struct SnapshotSome;
+
+/// Sends off a batch in which sensors of these homes leave memory, with a snapshot; answers whether there are more.
+#[derive(Message)]
+#[rtype(result = "bool")]
+pub struct Release(pub Vec<HomeId>);
+
+/// Drops the sensors that are not ours, without a snapshot.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Forget;
+
+/// Sensors have come to us: brings those back that have something to do.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Wake {
+    pub homes: Vec<HomeId>,
+    /// The same homes.
+    pub scope: Scope,
+}
 
 /// How many sensors are in each mode.
 #[derive(Message)]

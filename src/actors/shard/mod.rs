@@ -14,6 +14,7 @@ mod catch_up;
 mod commands;
 mod drain;
 pub mod env;
+mod handover;
 pub mod messages;
 mod sweep;
 pub mod timers;
@@ -56,6 +57,8 @@ pub enum ShardWork {
     Restore(Loaded),
     /// Those of these sensors that are still idle leave memory.
     Passivate(Vec<SensorKey>),
+    /// These sensors leave memory, since somebody else will have them.
+    Release(Vec<SensorKey>),
     /// Those of these sensors that run take a snapshot.
     Snapshot(Vec<SensorKey>),
     One(SensorKey, SensorWork),
@@ -219,10 +222,12 @@ impl ShardSupervisor {
                     .filter(|key| self.is_idle(*key, at))
                     .collect::<Vec<_>>()
                 {
-                    self.act(key, number, &collector, SensorWork::Passivate);
-                    if let Some(slot) = self.slots.swap_remove(&key) {
-                        self.remember(key, slot.past());
-                    }
+                    self.put_away(key, number, &collector);
+                }
+            }
+            ShardWork::Release(sensors) => {
+                for key in sensors {
+                    self.put_away(key, number, &collector);
                 }
             }
             ShardWork::Snapshot(sensors) => {
@@ -236,10 +241,19 @@ impl ShardSupervisor {
                     SensorWork::Resume { .. } => drop(self.paused.remove(&key)),
                     _ => {}
                 }
-                if self.slot(key, Mode::CatchingUp, at).is_some() {
+                if self.is_ours(key) && self.slot(key, Mode::CatchingUp, at).is_some() {
                     self.act(key, number, &collector, work);
                 }
             }
+        }
+    }
+
+    /// Has a sensor do something, unless it is not ours any more.
+    fn act(&mut self, key: SensorKey, number: BatchNumber, collector: &Arc<Collector>, work: SensorWork) {
+        if self.is_ours(key) {
+            self.hand(key, number, collector, work);
+        } else {
+            self.forget(key);
         }
     }
 
@@ -247,7 +261,7 @@ impl ShardSupervisor {
         clippy::disallowed_methods,
         reason = "bounded by the shard's own work, one message a sensor"
     )]
-    fn act(&mut self, key: SensorKey, number: BatchNumber, collector: &Arc<Collector>, work: SensorWork) {
+    fn hand(&mut self, key: SensorKey, number: BatchNumber, collector: &Arc<Collector>, work: SensorWork) {
         if let Some(slot) = self.slots.get_mut(&key) {
             slot.card.last_batch.set(number);
             slot.card.count_message();
@@ -388,7 +402,7 @@ impl Supervise for ShardSupervisor {
             // What the lost sensors had seen and not stored must be sent again.
             self.env.parts.dispatcher.report_broken(self.epoch);
         }
-        self.wake_who_is_behind(ctx);
+        self.wake_who_is_behind(self.env.parts.dispatcher.registry().ours(), ctx);
         let mut last = tokio::time::Instant::now();
         ctx.run_interval(Duration::from_millis(250), move |shard, ctx| {
             let elapsed = last.elapsed();

@@ -37,7 +37,8 @@ impl ShardSupervisor {
     }
 
     /// Looks at every sensor: who is idle, and what they all do.
-    fn look_round(&self, at: BatchTime) {
+    fn look_round(&mut self, at: BatchTime) {
+        self.forget_strangers();
         let parts = &self.env.parts;
         let idle = self.slots.iter().filter(|(_, slot)| self.idles(slot, at));
         let idle: Vec<SensorKey> = idle.map(|(key, _)| *key).take(SWEEP_SENSORS).collect();
@@ -59,7 +60,9 @@ impl ShardSupervisor {
                 break;
             };
             let Some(slot) = self.slots.get(&key) else {
-                self.slot(key, Mode::CatchingUp, at);
+                if self.is_ours(key) {
+                    self.slot(key, Mode::CatchingUp, at);
+                }
                 continue;
             };
             slot.card.scheduled.set(None);

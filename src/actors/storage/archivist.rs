@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use actix::prelude::*;
 
+use super::maintenance::leads;
 use crate::actors::query_cache::QueryCache;
 use crate::actors::supervision::Supervise;
 use crate::archive::Archiver;
@@ -26,7 +27,9 @@ impl Archivist {
         let (store, clock, archiver) = (self.store.clone(), self.clock.clone(), self.archiver.clone());
         let queries = self.queries.clone();
         let run = async move {
-            if let Some(archives) = store.archives() {
+            if let Some(archives) = store.archives()
+                && leads(store.as_ref()).await
+            {
                 // What goes wrong is in the archive's status and in the log.
                 let _ = archiver.run(archives, clock.as_ref()).await;
                 // Days may have been dropped, even where the run failed.

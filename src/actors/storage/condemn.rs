@@ -228,12 +228,12 @@ fn retain(batch: &mut CompleteBatch, registry: &Registry, keep: impl Fn(SensorKe
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::actors::registry::RegistryLimits;
+    use crate::actors::registry::{HomeId, RegistryLimits};
     use crate::domain::{
         ActiveTime, BatchNumber, BatchTime, Flags, MetricName, Reading, SensorId, SourceName, Tags,
         Timestamp, WindowKind, WindowSpan,
     };
-    use crate::storage::{Row, SensorDefinition, SeriesDefinition, SliceOutcome, Snapshot};
+    use crate::storage::{Numbers, Row, SensorDefinition, SeriesDefinition, SliceOutcome, Snapshot};
 
     /// Sensors 1 and 2, with the series of the same number, are stored; 3 is not.
     fn registry() -> Registry {
@@ -244,7 +244,13 @@ mod tests {
         let (sensors, series) = [1, 2].map(definitions).into_iter().unzip();
         let registry = Registry::new(limits, 1, sensors, series);
         let (sensor, series) = definitions(3);
-        let resolved = registry.resolve(&sensor.id, &series.metric, None, None).unwrap();
+        registry.add_numbers(Numbers {
+            sensors: 3..9,
+            series: 3..9,
+        });
+        let resolved = registry
+            .resolve(&sensor.id, &series.metric, None, None, HomeId::NONE)
+            .unwrap();
         assert_eq!((resolved.sensor, resolved.series), (SensorKey(3), SeriesId(3)));
         registry
     }
@@ -254,6 +260,7 @@ mod tests {
             key: SensorKey(number),
             id: SensorId::parse(&format!("s{number}")).unwrap(),
             tags: Tags::new(),
+            home: None,
         };
         let series = SeriesDefinition {
             id: SeriesId(number),

@@ -1,13 +1,16 @@
 //! Maintenance: what is past its age goes, and the store does what it has to do again and again.
 //!
-//! Invariant: one run at a time, however long it takes. How it fails: a failed run is logged and the next one does its work.
+//! Invariant: one run at a time, however long it takes, on one instance of all: the one that leads. How it fails: a failed run is logged and the next one does its work.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
 
+use super::neighbors;
 use crate::actors::query_cache::QueryCache;
+use crate::actors::registry::Registry;
+use crate::actors::statistics::Statistics;
 use crate::actors::supervision::Supervise;
 use crate::clock::Clock;
 use crate::domain::{Micros, Timestamp};
@@ -46,6 +49,8 @@ pub struct Maintenance {
     pub clock: Arc<dyn Clock>,
     pub queries: Arc<QueryCache>,
     pub retention: Retention,
+    pub registry: Arc<Registry>,
+    pub statistics: Arc<Statistics>,
     /// How often the store is maintained.
     pub every: Duration,
     /// How often what is old is deleted.
@@ -74,6 +79,9 @@ impl Maintenance {
             self.state.expired_at = Some(now);
         }
         let run = async move {
+            if !leads(store.as_ref()).await {
+                return;
+            }
             if let Err(error) = store.maintain(now).await {
                 tracing::warn!(%error, "the store could not be maintained");
             }
@@ -95,6 +103,14 @@ impl Maintenance {
     }
 }
 
+/// Whether this instance does what is done once for all.
+pub(super) async fn leads(store: &dyn Store) -> bool {
+    store.lead().await.unwrap_or_else(|error| {
+        tracing::warn!(%error, "it could not be found out which instance leads");
+        false
+    })
+}
+
 impl Actor for Maintenance {
     type Context = Context<Self>;
 }
@@ -108,6 +124,11 @@ impl Supervised for Maintenance {
 impl Supervise for Maintenance {
     fn resume(&mut self, ctx: &mut Context<Self>) {
         ctx.run_interval(self.every, |maintenance, ctx| maintenance.run(ctx));
+        if self.registry.is_shared() {
+            let (store, registry) = (self.store.clone(), self.registry.clone());
+            let watch = neighbors::watch(store, registry, self.statistics.clone(), self.every);
+            ctx.spawn(watch.into_actor(self));
+        }
     }
 }
 

@@ -4,6 +4,7 @@ pub mod archivist;
 pub mod condemn;
 pub mod group;
 pub mod maintenance;
+pub mod neighbors;
 pub mod progress;
 pub mod retry;
 pub mod writer;

@@ -2,6 +2,7 @@
 
 use tokio::sync::watch;
 
+use crate::actors::Rails;
 use crate::domain::BatchNumber;
 
 /// What is committed.
@@ -22,6 +23,16 @@ pub async fn committed(mut progress: watch::Receiver<Progress>, epoch: u64, ordi
         })
         .await;
     reached.is_ok_and(|progress| progress.epoch == epoch)
+}
+
+/// Resolves when everything that was dispatched so far has committed.
+pub async fn settled(rails: &Rails, progress: &watch::Receiver<Progress>) {
+    loop {
+        let (epoch, ordinal) = rails.dispatched();
+        if committed(progress.clone(), epoch, ordinal).await {
+            return;
+        }
+    }
 }
 
 #[cfg(test)]

@@ -7,10 +7,11 @@
 //!   undelivers it.
 //! - A group that the database refuses is committed batch by batch, and a batch that is refused alone without what is at fault:
 //!   see [`condemn`].
-//! - What cannot be committed for good (a broken train, a condemned part, partitions that others have claimed, a crash of this
-//!   actor) rewinds the pipeline. A rewind
+//! - What cannot be committed for good (a broken train, a condemned part, what other instances have claimed or made, a
+//!   crash of this actor) rewinds the pipeline. A rewind
 //!   claims the writer's row anew before anything is committed or read, so that a commit left over from before is
-//!   behind us, whatever became of it.
+//!   behind us, whatever became of it. Then it learns what other instances have done meanwhile: which names they have made,
+//!   and which partitions they have taken.
 //!
 //! How it fails: while the database is away it holds its group and tries again; permits run out and sources wait. When another
 //! process has claimed the row, it stops for good and says so: see [`Fault`].
@@ -19,6 +20,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
+use rustc_hash::FxHashSet;
 use tokio::sync::watch;
 
 use super::condemn::{self, Committed};
@@ -29,11 +31,12 @@ use crate::actors::Rails;
 use crate::actors::batch::{Arrival, Receipt, Terminus, Ticket};
 use crate::actors::dispatcher::{Condemned, NUMBER_BLOCK};
 use crate::actors::query_cache::QueryCache;
+use crate::actors::registry::{Registry, Tenure};
 use crate::actors::statistics::Statistics;
 use crate::actors::supervision::Supervise;
-use crate::domain::{BatchNumber, LedgerDelta, SensorId};
+use crate::domain::{BatchNumber, Home, LedgerDelta, SensorId};
 use crate::metrics::Metrics;
-use crate::storage::{BatchReport, CommitGroup, InstanceId, Store};
+use crate::storage::{BatchReport, CommitGroup, InstanceId, Store, StoreError, WriterState};
 
 /// A batch that has waited longer than this for its commit holds the active clock.
 const HELD_AFTER: Duration = Duration::from_secs(1);
@@ -207,7 +210,8 @@ impl StorageWriter {
                 (self.parts.fault)(error.to_string());
             }
             GiveUp::Moved(_) => {
-                tracing::warn!(%error, "partitions have moved away, the pipeline rewinds");
+                tracing::warn!(%error, "another instance was there before, the pipeline rewinds");
+                self.refusals = self.refusals.saturating_add(1);
                 self.rewind(ctx);
             }
             GiveUp::Refused(_) => {
@@ -243,6 +247,7 @@ impl StorageWriter {
         tracing::warn!(epoch, "the pipeline rewinds to what is stored");
         let (store, instance) = (self.parts.store.clone(), self.parts.instance.clone());
         let metrics = self.parts.metrics.clone();
+        let registry = self.parts.dispatcher.registry().clone();
         // What was refused once is likely to come again.
         let pause = self.refusals.checked_sub(1).map(retry::pause);
         let claim = async move {
@@ -251,7 +256,7 @@ impl StorageWriter {
             }
             let mut attempt = 0;
             loop {
-                match store.claim_writer(&instance).await {
+                match claim_anew(store.as_ref(), &instance, &registry).await {
                     Ok(state) => {
                         if attempt > 0 {
                             metrics.set_store_failing(None);
@@ -283,7 +288,7 @@ impl StorageWriter {
         self.claim = Some(claim);
     }
 
-    /// Fetches blocks of batch numbers before they run out.
+    /// Fetches blocks of numbers before they run out.
     fn keep_numbers(&self, ctx: &mut Context<Self>) {
         let (store, dispatcher) = (self.parts.store.clone(), self.parts.dispatcher.clone());
         let refill = async move {
@@ -293,6 +298,21 @@ impl StorageWriter {
                     Ok(first) => dispatcher.add_numbers(first),
                     // The next batch asks again.
                     Err(error) => tracing::warn!(%error, "no batch numbers could be reserved"),
+                }
+            }
+        };
+        ctx.spawn(refill.into_actor(self));
+        let (store, dispatcher) = (self.parts.store.clone(), self.parts.dispatcher.clone());
+        let refill = async move {
+            let registry = dispatcher.registry();
+            loop {
+                let count = registry.numbers_low().await;
+                match store.reserve_numbers(count).await {
+                    Ok(numbers) => registry.add_numbers(numbers),
+                    // The next new name asks again.
+                    Err(error) => {
+                        tracing::warn!(%error, "no numbers for sensors and series could be reserved")
+                    }
                 }
             }
         };
@@ -371,6 +391,44 @@ impl Handler<Arrival> for StorageWriter {
             }
         }
     }
+}
+
+/// Claims the row again, and learns what other instances have done since.
+async fn claim_anew(
+    store: &dyn Store,
+    instance: &InstanceId,
+    registry: &Registry,
+) -> Result<WriterState, StoreError> {
+    let state = store.claim_writer(instance).await?;
+    let provisional = registry.provisional();
+    if !provisional.is_empty() {
+        let (sensors, series) = store.load_registry(&provisional).await?;
+        let replaced = registry.refresh(sensors, series);
+        if replaced > 0 {
+            tracing::info!(
+                replaced,
+                "another instance had made sensors or series of the same names"
+            );
+        }
+    }
+    if registry.is_shared() {
+        let tenures = registry.tenures();
+        let owned = store.owned_positions().await?;
+        let owned: FxHashSet<Home> = owned
+            .iter()
+            .map(|(source, partition)| Home::partition(source, partition))
+            .collect();
+        let taken = tenures.into_iter();
+        let taken = taken.filter(|(home, _)| home.is_partition() && !owned.contains(home));
+        let taken: Vec<Tenure> = taken
+            .map(|(home, tenure)| {
+                tracing::warn!(%home, "another instance has taken it over");
+                tenure
+            })
+            .collect();
+        registry.end(&taken);
+    }
+    Ok(state)
 }
 
 /// The queue into the writer; bounded by the permits that the trains carry.

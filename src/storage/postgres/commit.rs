@@ -7,12 +7,14 @@
 
 use sqlx::postgres::PgConnection;
 
+use super::Claim;
 use super::entries::Pending;
 use super::fault::Fault;
 use super::statement::{bytes, number, text};
 use super::time::Time;
 use super::{EntrySettings, entries, ledger, positions, readings, rollup, windows};
-use crate::domain::{BatchTime, DeadLetter, Timestamp};
+use crate::domain::{BatchTime, DeadLetter, Home, Timestamp};
+use crate::storage::commit::MADE_ELSEWHERE;
 use crate::storage::judgement::outcomes;
 use crate::storage::{
     CommitGroup, CommitReport, CompleteBatch, ErrorClass, InstanceId, SensorDefinition, SeriesDefinition,
@@ -44,30 +46,31 @@ impl Course {
     }
 }
 
-/// Raises the epoch of a writer. What an earlier process left to be added up is added up, so that it is known that nothing waits.
+/// Raises the epoch of a writer, and tells its last batch and where the active clock of any writer was furthest. What an earlier process left to be added up is added up, so that it is known that nothing waits.
 pub(super) async fn claim(
     connection: &mut PgConnection,
     instance: &InstanceId,
-) -> Result<(i64, Option<i64>, i64), Fault> {
-    let row = sqlx::query_as(
+) -> Result<(Claim, Option<i64>, i64), Fault> {
+    let (epoch, taken, last_batch, active) = sqlx::query_as(
         "INSERT INTO writers (instance, epoch, last_batch, active) VALUES ($1, 1, NULL, 0)
-         ON CONFLICT (instance) DO UPDATE SET epoch = writers.epoch + 1 RETURNING epoch, last_batch, active",
+         ON CONFLICT (instance) DO UPDATE SET epoch = writers.epoch + 1
+         RETURNING epoch, taken, last_batch, greatest(active, (SELECT max(active) FROM writers))",
     )
     .bind(&instance.0)
     .fetch_one(&mut *connection)
     .await?;
     entries::settle(connection, instance).await?;
-    Ok(row)
+    Ok((Claim { epoch, taken }, last_batch, active))
 }
 
-/// Does everything that `group` asks for, inside the caller's transaction. `epoch` is what the instance claimed.
+/// Does everything that `group` asks for, inside the caller's transaction. `claim` is what the instance claimed.
 pub(super) async fn write(
     connection: &mut PgConnection,
     group: &CommitGroup,
-    epoch: i64,
+    claim: Claim,
     course: Course,
 ) -> Result<(CommitReport, Course), Fault> {
-    let claimed = advance_writer(connection, group, epoch).await?;
+    let claimed = advance_writer(connection, group, claim).await?;
     let batches = &group.batches;
     positions::hold(connection, batches).await?;
     write_sensors(connection, batches).await?;
@@ -104,7 +107,7 @@ pub(super) async fn write(
 async fn advance_writer(
     connection: &mut PgConnection,
     group: &CommitGroup,
-    epoch: i64,
+    claim: Claim,
 ) -> Result<Timestamp, Fault> {
     let (Some(first), Some(last)) = (group.batches.first(), group.batches.last()) else {
         return Ok(Timestamp::MIN);
@@ -112,31 +115,35 @@ async fn advance_writer(
     let claimed: Option<Time> = sqlx::query_scalar(
         "WITH rollups AS (SELECT until FROM rollup_state WHERE name = 'claimed' FOR SHARE)
          UPDATE writers SET last_batch = $1, active = $2
-         WHERE instance = $3 AND epoch = $4 AND (last_batch IS NULL OR last_batch < $5)
+         WHERE instance = $3 AND epoch = $4 AND taken = $6 AND (last_batch IS NULL OR last_batch < $5)
          RETURNING (SELECT until FROM rollups)",
     )
     .bind(last.number.0 as i64)
     .bind(last.at.active.0)
     .bind(&group.instance.0)
-    .bind(epoch)
+    .bind(claim.epoch)
     .bind(first.number.0 as i64)
+    .bind(claim.taken)
     .fetch_optional(&mut *connection)
     .await?;
     if let Some(Time(claimed)) = claimed {
         return Ok(claimed);
     }
-    let row: Option<(i64, Option<i64>)> =
-        sqlx::query_as("SELECT epoch, last_batch FROM writers WHERE instance = $1")
+    let row: Option<(i64, Option<i64>, i64)> =
+        sqlx::query_as("SELECT epoch, last_batch, taken FROM writers WHERE instance = $1")
             .bind(&group.instance.0)
             .fetch_optional(connection)
             .await?;
     match row {
         // An earlier attempt at this very group, given up because its answer was lost, has come through meanwhile.
-        Some((stored, Some(batch))) if stored == epoch && batch == last.number.0 as i64 => Err(Fault::found(
-            ErrorClass::Unknown,
-            "these batches are committed already",
+        Some((epoch, Some(batch), _)) if epoch == claim.epoch && batch == last.number.0 as i64 => Err(
+            Fault::found(ErrorClass::Unknown, "these batches are committed already"),
+        ),
+        Some((epoch, _, taken)) if epoch == claim.epoch && taken != claim.taken => Err(Fault::found(
+            ErrorClass::Moved,
+            "another instance has taken partitions over",
         )),
-        Some((stored, _)) if stored == epoch => Err(Fault::found(
+        Some((epoch, ..)) if epoch == claim.epoch => Err(Fault::found(
             ErrorClass::Refused,
             "a later batch is committed already",
         )),
@@ -172,15 +179,32 @@ async fn write_sensors(connection: &mut PgConnection, batches: &[CompleteBatch])
         tags.push(text(&json).into_owned());
     }
     sqlx::query(
-        "INSERT INTO sensors (id, sensor_id, tags) SELECT * FROM unnest($1::integer[], $2::text[], $3::text[])
-         ON CONFLICT (id) DO UPDATE SET tags = excluded.tags WHERE sensors.tags IS DISTINCT FROM excluded.tags",
+        "INSERT INTO sensors (id, sensor_id, tags, home)
+         SELECT * FROM unnest($1::integer[], $2::text[], $3::text[], $4::text[])
+         ON CONFLICT (id) DO UPDATE SET tags = excluded.tags, home = CASE
+             WHEN sensors.home IS NULL THEN excluded.home
+             WHEN excluded.home IS NULL OR excluded.home = sensors.home THEN sensors.home
+             ELSE $5 END
+         WHERE (sensors.tags, sensors.home) IS DISTINCT FROM (excluded.tags, coalesce(excluded.home, sensors.home))",
     )
     .bind(sensors.iter().map(|sensor| number(sensor.key.0)).collect::<Vec<_>>())
     .bind(sensors.iter().map(|sensor| sensor.id.as_str()).collect::<Vec<_>>())
     .bind(tags)
+    .bind(sensors.iter().map(|sensor| sensor.home.as_ref().map(|home| text(home.as_str()))).collect::<Vec<_>>())
+    .bind(Home::several().as_str())
     .execute(connection)
-    .await?;
+    .await
+    .map_err(made_elsewhere)?;
     Ok(())
+}
+
+/// The numbers are ours alone: what is not unique is a name.
+fn made_elsewhere(error: sqlx::Error) -> Fault {
+    let fault = Fault::from(error);
+    match fault.is_unique_violation() {
+        true => Fault::found(ErrorClass::Moved, MADE_ELSEWHERE),
+        false => fault,
+    }
 }
 
 async fn write_series(connection: &mut PgConnection, batches: &[CompleteBatch]) -> Result<(), Fault> {
@@ -201,7 +225,8 @@ async fn write_series(connection: &mut PgConnection, batches: &[CompleteBatch]) 
     .bind(series.iter().map(|series| series.metric.as_str()).collect::<Vec<_>>())
     .bind(series.iter().map(|series| series.unit.as_deref().map(text)).collect::<Vec<_>>())
     .execute(connection)
-    .await?;
+    .await
+    .map_err(made_elsewhere)?;
     Ok(())
 }
 

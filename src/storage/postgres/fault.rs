@@ -87,6 +87,15 @@ impl Fault {
         }
     }
 
+    /// Whether a row has no partition to go to.
+    pub fn is_missing_partition(&self) -> bool {
+        let Fault::Sql(sqlx::Error::Database(error)) = self else {
+            return false;
+        };
+        // A check that somebody wrote has a name.
+        error.code().as_deref() == Some("23514") && error.constraint().is_none()
+    }
+
     pub fn is_unique_violation(&self) -> bool {
         matches!(self, Fault::Sql(error) if code(error).as_deref() == Some("23505"))
     }

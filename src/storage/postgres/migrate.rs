@@ -18,6 +18,14 @@ static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("migrations/postgres
 /// The oldest PostgreSQL that is known to work, as `server_version_num`.
 const OLDEST: i32 = 150_000;
 
+/// Several instances may start at once: one after the other makes tables and sets policies. The lock goes with the connection.
+pub(super) async fn wait_for_others(connection: &mut PgConnection) -> Result<(), Fault> {
+    sqlx::query("SELECT pg_advisory_lock(hashtext('sensorhive tables'))")
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
 pub(super) async fn run(connection: &mut PgConnection, timescale: Timescale) -> Result<(), Fault> {
     let version: i32 = sqlx::query_scalar("SELECT current_setting('server_version_num')::integer")
         .fetch_one(&mut *connection)

@@ -17,6 +17,7 @@ mod entries;
 mod expire;
 mod fault;
 mod history;
+mod leader;
 mod ledger;
 mod lock;
 mod migrate;
@@ -48,11 +49,12 @@ use self::commit::Course;
 use self::connection::{Reader, Readers, Servers, Writer, command, within};
 use self::entries::{Pending, Sums};
 use self::fault::Fault;
+use self::leader::Leader;
 use self::partitions::{Layout, Partitions, Table};
 use self::rollup::Keeper;
 use super::{
-    Archives, Claimed, CommitGroup, CommitReport, ErrorClass, InstanceId, Loaded, SensorDefinition,
-    SeriesDefinition, Store, StoreError, WriterState,
+    Archives, Claimed, CommitGroup, CommitReport, ErrorClass, InstanceId, Loaded, Numbers, Scope,
+    SensorDefinition, SeriesDefinition, Store, StoreError, WriterState,
 };
 use crate::domain::{ActiveTime, BatchNumber, SensorKey, SourceName, Timestamp};
 
@@ -64,6 +66,20 @@ const LOAD_TIMEOUT: Duration = Duration::from_secs(300);
 /// Whoever asks for readiness asks again soon.
 const PING_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// The writer's row of an instance as it was when it was claimed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Claim {
+    epoch: i64,
+    taken: i64,
+}
+
+#[derive(Debug, Default)]
+struct Claims {
+    of: HashMap<InstanceId, Claim>,
+    /// Whose row was claimed last.
+    last: Option<InstanceId>,
+}
+
 /// A database on a server.
 pub struct PostgresStore {
     servers: Servers,
@@ -72,8 +88,9 @@ pub struct PostgresStore {
     layout: Layout,
     /// Version of the server.
     version: String,
-    /// The epoch of each instance that was claimed here.
-    epochs: Mutex<HashMap<InstanceId, i64>>,
+    /// What was claimed here.
+    claims: Mutex<Claims>,
+    leader: Leader,
     /// What the last group left to the next. Taken out while a group is written, so that whatever goes wrong forgets it.
     course: Mutex<Course>,
 }
@@ -88,6 +105,7 @@ impl PostgresStore {
         let what = format!("opening {}", servers.describe());
         let opened = async {
             let mut connection = servers.connect().await?;
+            migrate::wait_for_others(&mut connection).await?;
             migrate::run(&mut connection, settings.timescale).await?;
             let layout = Layout::find(&mut connection, settings.chunk_interval).await?;
             migrate::set_policies(&mut connection, &layout, settings).await?;
@@ -104,7 +122,8 @@ impl PostgresStore {
             servers,
             layout,
             version,
-            epochs: Mutex::default(),
+            claims: Mutex::default(),
+            leader: Leader::new(settings.shared),
             course: Mutex::new(Course::new(settings.entries)),
         })
     }
@@ -135,10 +154,29 @@ impl PostgresStore {
         written.map_err(|fault: Fault| fault.during(what))
     }
 
-    /// The epoch that `instance` claimed here.
-    fn claimed(&self, instance: &InstanceId, what: &str) -> Result<i64, StoreError> {
-        let epoch = self.epochs.lock().get(instance).copied();
-        epoch.ok_or_else(|| StoreError::new(ErrorClass::Fenced, what, "the writer was not claimed"))
+    /// Who writes here.
+    fn instance(&self) -> Option<InstanceId> {
+        self.claims.lock().last.clone()
+    }
+
+    /// What `instance` claimed here.
+    fn claimed(&self, instance: &InstanceId, what: &str) -> Result<Claim, StoreError> {
+        let claim = self.claims.lock().of.get(instance).copied();
+        claim.ok_or_else(|| StoreError::new(ErrorClass::Fenced, what, "the writer was not claimed"))
+    }
+
+    /// A partition that we know of may have been dropped by another instance: the next try looks again.
+    fn dropped_elsewhere(&self, fault: Fault) -> Fault {
+        match &self.layout {
+            Layout::Partitions(partitions) if fault.is_missing_partition() => {
+                partitions.forget();
+                Fault::found(
+                    ErrorClass::Transient,
+                    "a partition was dropped by another instance",
+                )
+            }
+            _ => fault,
+        }
     }
 
     /// Makes the partitions that a group needs and that are not there.
@@ -208,8 +246,10 @@ impl Store for PostgresStore {
         let mut writing = writing.map_err(|fault| fault.during(&what))?;
         let claim = commit::claim(writing.connection(), instance);
         let result = within(self.writer.limit, claim).await;
-        let (epoch, last_batch, active): (i64, Option<i64>, i64) = writing.finish(&what, result).await?;
-        self.epochs.lock().insert(instance.clone(), epoch);
+        let (claim, last_batch, active) = writing.finish(&what, result).await?;
+        let mut claims = self.claims.lock();
+        claims.of.insert(instance.clone(), claim);
+        claims.last = Some(instance.clone());
         self.course.lock().pending = Pending::Known(Sums::default());
         Ok(WriterState {
             last_batch: last_batch.map(|number| BatchNumber(number as u64)),
@@ -239,20 +279,70 @@ impl Store for PostgresStore {
         Ok(BatchNumber(first as u64))
     }
 
+    async fn reserve_numbers(&self, count: u32) -> Result<Numbers, StoreError> {
+        let what = "reserving numbers";
+        let reserved = async {
+            let mut reader = self.reader().await?;
+            command(reader.connection(), "BEGIN READ WRITE").await?;
+            let result = restore::reserve_numbers(reader.connection(), count).await;
+            reader.finish(result, true).await
+        };
+        let reserved = within(self.writer.limit, reserved).await;
+        reserved.map_err(|fault: Fault| fault.during(what))
+    }
+
     async fn claim_positions(
         &self,
         source: &SourceName,
         partitions: &[String],
     ) -> Result<Vec<Claimed>, StoreError> {
         let what = "claiming partitions";
+        let owner = self.instance();
         let claimed = async {
             let mut reader = self.reader().await?;
             command(reader.connection(), "BEGIN READ WRITE").await?;
-            let result = positions::claim(reader.connection(), source, partitions).await;
+            let result = positions::claim(reader.connection(), source, partitions, owner.as_ref()).await;
             reader.finish(result, true).await
         };
         let claimed = within(self.writer.limit, claimed).await;
         claimed.map_err(|fault: Fault| fault.during(what))
+    }
+
+    async fn release_positions(&self, source: &SourceName, partitions: &[String]) -> Result<(), StoreError> {
+        let Some(owner) = self.instance() else {
+            return Ok(());
+        };
+        let release = sqlx::query(positions::RELEASE)
+            .bind(source.as_str())
+            .bind(
+                partitions
+                    .iter()
+                    .map(|partition| statement::text(partition))
+                    .collect::<Vec<_>>(),
+            )
+            .bind(owner.0);
+        self.write("giving partitions back", release).await.map(drop)
+    }
+
+    async fn owned_positions(&self) -> Result<Vec<(SourceName, String)>, StoreError> {
+        match self.instance() {
+            Some(owner) => load!(
+                self,
+                "reading which partitions are ours",
+                positions::owned,
+                &owner
+            ),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    async fn active_clock(&self) -> Result<ActiveTime, StoreError> {
+        load!(self, "reading the active clock", restore::active_clock)
+    }
+
+    async fn lead(&self) -> Result<bool, StoreError> {
+        let leads = self.leader.leads(&self.servers).await;
+        leads.map_err(|fault| fault.during("finding out who leads"))
     }
 
     async fn commit(&self, group: &CommitGroup) -> Result<CommitReport, StoreError> {
@@ -260,14 +350,15 @@ impl Store for PostgresStore {
             return Ok(CommitReport::default());
         };
         let what = format!("committing batches {} to {}", first.number.0, last.number.0);
-        let epoch = self.claimed(&group.instance, &what)?;
+        let claim = self.claimed(&group.instance, &what)?;
         let room = within(self.writer.limit, self.make_room(group)).await;
         room.map_err(|fault| fault.during(&what))?;
         let writing = self.writer.begin(&self.servers).await;
         let mut writing = writing.map_err(|fault| fault.during(&what))?;
         let course = self.course.lock().take();
-        let work = commit::write(writing.connection(), group, epoch, course);
+        let work = commit::write(writing.connection(), group, claim, course);
         let result = within(self.writer.limit, work).await;
+        let result = result.map_err(|fault| self.dropped_elsewhere(fault));
         let (report, course) = writing.finish(&what, result).await?;
         *self.course.lock() = course;
         Ok(report)
@@ -275,7 +366,7 @@ impl Store for PostgresStore {
 
     async fn rehearse(&self, group: &CommitGroup) -> Result<(), StoreError> {
         let what = "rehearsing a commit";
-        let epoch = self.claimed(&group.instance, what)?;
+        let claim = self.claimed(&group.instance, what)?;
         let room = within(self.writer.limit, self.make_room(group)).await;
         room.map_err(|fault| fault.during(what))?;
         let writing = self.writer.begin(&self.servers).await;
@@ -283,10 +374,11 @@ impl Store for PostgresStore {
         let work = commit::write(
             writing.connection(),
             group,
-            epoch,
+            claim,
             Course::new(EntrySettings::default()),
         );
         let result = within(self.writer.limit, work).await;
+        let result = result.map_err(|fault| self.dropped_elsewhere(fault));
         writing.undo(what, result).await.map(drop)
     }
 
@@ -314,31 +406,49 @@ impl Store for PostgresStore {
         Ok(last.flatten().map(|number| BatchNumber(number as u64)))
     }
 
-    async fn load_registry(&self) -> Result<(Vec<SensorDefinition>, Vec<SeriesDefinition>), StoreError> {
-        load!(self, "loading sensors and series", restore::registry)
+    async fn load_registry(
+        &self,
+        scope: &Scope,
+    ) -> Result<(Vec<SensorDefinition>, Vec<SeriesDefinition>), StoreError> {
+        load!(self, "loading sensors and series", restore::registry, scope)
     }
 
-    async fn deadlines(&self) -> Result<Vec<(SensorKey, ActiveTime)>, StoreError> {
-        load!(self, "reading deadlines", restore::deadlines)
+    async fn registry_size(&self) -> Result<(u64, u64), StoreError> {
+        load!(self, "counting sensors and series", restore::registry_size)
     }
 
-    async fn sensors_behind(&self) -> Result<Vec<SensorKey>, StoreError> {
+    async fn deadlines(&self, scope: &Scope) -> Result<Vec<(SensorKey, ActiveTime)>, StoreError> {
+        load!(self, "reading deadlines", restore::deadlines, scope)
+    }
+
+    async fn sensors_behind(&self, scope: &Scope) -> Result<Vec<SensorKey>, StoreError> {
         load!(
             self,
             "looking for sensors that are behind",
-            restore::sensors_behind
+            restore::sensors_behind,
+            scope
         )
     }
 
     async fn load_sensors(&self, sensors: &[SensorKey], max_readings: usize) -> Result<Loaded, StoreError> {
-        load!(self, "loading sensors", restore::load, sensors, max_readings)
+        let writer = self.instance();
+        load!(
+            self,
+            "loading sensors",
+            restore::load,
+            writer.as_ref(),
+            sensors,
+            max_readings
+        )
     }
 
     async fn load_recent(&self, sensor: SensorKey, limit: usize) -> Result<Loaded, StoreError> {
+        let writer = self.instance();
         load!(
             self,
             "loading the newest readings of a sensor",
             restore::recent,
+            writer.as_ref(),
             sensor,
             limit
         )
@@ -368,6 +478,7 @@ impl Store for PostgresStore {
     }
 
     async fn close(&self) {
+        self.leader.end().await;
         self.readers.close().await;
         self.writer.close().await;
     }

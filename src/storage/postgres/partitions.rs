@@ -177,6 +177,11 @@ impl Partitions {
         self.known.lock().remove(&(table, start));
     }
 
+    /// Somebody else has made or dropped some: what there is is read again when it is needed.
+    pub fn forget(&self) {
+        self.known.lock().clear();
+    }
+
     /// What should be there before it is needed.
     pub fn ahead(&self, now: Timestamp) -> Vec<(Table, Timestamp)> {
         let known = self.known.lock();
@@ -247,6 +252,8 @@ impl Partitions {
         table: Table,
         before: Timestamp,
     ) -> Result<u64, Fault> {
+        // Another instance may have dropped some when it did this.
+        self.reload(connection).await?;
         let old: Vec<Timestamp> = self
             .known
             .lock()

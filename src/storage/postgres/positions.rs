@@ -11,24 +11,60 @@ use super::statement::text;
 use super::time::Time;
 use crate::domain::SourceName;
 use crate::storage::commit::{Claimed, epochs, moved, newest_positions};
-use crate::storage::{CompleteBatch, ErrorClass};
+use crate::storage::{CompleteBatch, ErrorClass, InstanceId};
 
-/// In the order of `partitions`, which may name one twice.
+/// In the order of `partitions`, which may name one twice. Whose they were, unless given back, is fenced: what that instance commits
+/// without knowing of this fails.
 pub(super) async fn claim(
     connection: &mut PgConnection,
     source: &SourceName,
     partitions: &[String],
+    owner: Option<&InstanceId>,
 ) -> Result<Vec<Claimed>, Fault> {
     let asked: Vec<_> = partitions.iter().map(|partition| text(partition)).collect();
-    let rows: Vec<(String, i64, Option<i64>)> = sqlx::query_as(
+    let owner = owner.map(|owner| owner.0.as_str());
+    sqlx::query(
         "INSERT INTO positions (source, partition, \"offset\", epoch, updated_at)
-         SELECT $1, partition, NULL, 1, now() FROM (SELECT DISTINCT unnest($2::text[]) COLLATE \"C\" AS partition) asked
-         ORDER BY partition
-         ON CONFLICT (source, partition) DO UPDATE SET epoch = positions.epoch + 1
+         SELECT $1, partition, NULL, 0, now() FROM (SELECT DISTINCT unnest($2::text[]) COLLATE \"C\" AS partition) asked
+         ORDER BY partition ON CONFLICT (source, partition) DO NOTHING",
+    )
+    .bind(source.as_str())
+    .bind(&asked)
+    .execute(&mut *connection)
+    .await?;
+    // Their rows first, then the positions: the order in which a transaction of theirs takes them.
+    let fenced: Vec<String> = sqlx::query_scalar(
+        "UPDATE writers SET taken = taken + 1 WHERE instance IN (SELECT owner FROM positions
+             WHERE source = $1 AND partition = ANY($2)) AND instance IS DISTINCT FROM $3 RETURNING instance",
+    )
+    .bind(source.as_str())
+    .bind(&asked)
+    .bind(owner)
+    .fetch_all(&mut *connection)
+    .await?;
+    // Whose row is gone commits nothing.
+    let owners: Vec<String> = sqlx::query_scalar(
+        "SELECT owner FROM positions p WHERE source = $1 AND partition = ANY($2)
+             AND owner IN (SELECT instance FROM writers) ORDER BY partition FOR UPDATE OF p",
+    )
+    .bind(source.as_str())
+    .bind(&asked)
+    .fetch_all(&mut *connection)
+    .await?;
+    let known = |of: &String| Some(of.as_str()) == owner || fenced.contains(of);
+    if !owners.iter().all(known) {
+        return Err(Fault::found(
+            ErrorClass::Transient,
+            "somebody else claims them at the same time",
+        ));
+    }
+    let rows: Vec<(String, i64, Option<i64>)> = sqlx::query_as(
+        "UPDATE positions SET epoch = epoch + 1, owner = $3 WHERE source = $1 AND partition = ANY($2)
          RETURNING partition, epoch, \"offset\"",
     )
     .bind(source.as_str())
     .bind(&asked)
+    .bind(owner)
     .fetch_all(connection)
     .await?;
     asked
@@ -37,6 +73,27 @@ pub(super) async fn claim(
             let row = rows.iter().find(|(claimed, ..)| claimed == partition);
             let claimed = row.map(|&(_, epoch, offset)| Claimed { epoch, offset });
             claimed.ok_or_else(|| Fault::found(ErrorClass::Unusable, "a partition could not be claimed"))
+        })
+        .collect()
+}
+
+pub(super) const RELEASE: &str =
+    "UPDATE positions SET owner = NULL WHERE source = $1 AND partition = ANY($2) AND owner = $3";
+
+/// What `owner` has claimed and nobody has taken from it.
+pub(super) async fn owned(
+    connection: &mut PgConnection,
+    owner: &InstanceId,
+) -> Result<Vec<(SourceName, String)>, Fault> {
+    let rows: Vec<(String, String)> =
+        sqlx::query_as("SELECT source, partition FROM positions WHERE owner = $1 ORDER BY source, partition")
+            .bind(&owner.0)
+            .fetch_all(connection)
+            .await?;
+    rows.into_iter()
+        .map(|(source, partition)| {
+            let source = SourceName::try_from(source).map_err(Fault::unreadable)?;
+            Ok((source, partition))
         })
         .collect()
 }

@@ -5,38 +5,57 @@
 
 use futures_util::TryStreamExt;
 use rustc_hash::{FxHashMap, FxHashSet};
-use sqlx::Row;
 use sqlx::postgres::{PgConnection, PgRow};
+use sqlx::{AssertSqlSafe, Row};
 
 use super::fault::Fault;
 use super::statement::{limit, number};
 use super::time::Time;
 use crate::domain::{
-    ActiveTime, BatchNumber, BatchTime, Flags, MetricName, Reading, SensorId, SensorKey, Seq, SeriesId,
+    ActiveTime, BatchNumber, BatchTime, Flags, Home, MetricName, Reading, SensorId, SensorKey, Seq, SeriesId,
 };
-use crate::storage::{Loaded, SensorDefinition, SeriesDefinition, StoredReading, StoredSensor};
+use crate::storage::{
+    ErrorClass, InstanceId, Loaded, Numbers, Scope, SensorDefinition, SeriesDefinition, StoredReading,
+    StoredSensor,
+};
+
+/// A condition on a row `n` of `sensors`. What is asked is known to the plan, which is made each time.
+const IN_SCOPE: &str =
+    "($1::text[] IS NULL OR n.home = ANY($1)) AND ($2::text[] IS NULL OR n.sensor_id = ANY($2))";
 
 pub(super) async fn registry(
     connection: &mut PgConnection,
+    scope: &Scope,
 ) -> Result<(Vec<SensorDefinition>, Vec<SeriesDefinition>), Fault> {
-    let sensors: Vec<(i32, String, String)> =
-        sqlx::query_as("SELECT id, sensor_id, tags FROM sensors ORDER BY id")
-            .fetch_all(&mut *connection)
-            .await?;
+    let (homes, names) = scope.lists();
+    let sensors =
+        format!("SELECT n.id, n.sensor_id, n.tags, n.home FROM sensors n WHERE {IN_SCOPE} ORDER BY n.id");
+    let sensors: Vec<(i32, String, String, Option<String>)> = sqlx::query_as(AssertSqlSafe(sensors))
+        .bind(&homes)
+        .bind(&names)
+        .fetch_all(&mut *connection)
+        .await?;
     let sensors = sensors
         .into_iter()
-        .map(|(key, id, tags)| {
+        .map(|(key, id, tags, home)| {
             Ok(SensorDefinition {
                 key: SensorKey(key as u32),
                 id: SensorId::try_from(id).map_err(Fault::unreadable)?,
                 tags: serde_json::from_str(&tags).map_err(Fault::unreadable)?,
+                home: home.as_deref().map(Home::parse),
             })
         })
         .collect::<Result<_, Fault>>()?;
-    let series: Vec<(i32, i32, String, Option<String>)> =
-        sqlx::query_as("SELECT id, sensor_id, metric, unit FROM series ORDER BY id")
-            .fetch_all(connection)
-            .await?;
+    let join = match scope {
+        Scope::All => "WHERE $1::text[] IS NULL AND $2::text[] IS NULL".to_owned(),
+        _ => format!("JOIN sensors n ON n.id = s.sensor_id WHERE {IN_SCOPE}"),
+    };
+    let series = format!("SELECT s.id, s.sensor_id, s.metric, s.unit FROM series s {join} ORDER BY s.id");
+    let series: Vec<(i32, i32, String, Option<String>)> = sqlx::query_as(AssertSqlSafe(series))
+        .bind(&homes)
+        .bind(&names)
+        .fetch_all(connection)
+        .await?;
     let series = series
         .into_iter()
         .map(|(id, sensor, metric, unit)| {
@@ -51,30 +70,94 @@ pub(super) async fn registry(
     Ok((sensors, series))
 }
 
-pub(super) async fn deadlines(connection: &mut PgConnection) -> Result<Vec<(SensorKey, ActiveTime)>, Fault> {
-    let rows: Vec<(i32, i64)> = sqlx::query_as(
-        "SELECT sensor_id, deadline FROM sensor_snapshots WHERE deadline IS NOT NULL ORDER BY sensor_id",
-    )
-    .fetch_all(connection)
-    .await?;
+/// A condition on the column `sensor_id` of another table.
+fn of_scope(scope: &Scope, column: &str) -> String {
+    match scope {
+        Scope::All => "$1::text[] IS NULL AND $2::text[] IS NULL".to_owned(),
+        _ => format!("EXISTS (SELECT FROM sensors n WHERE n.id = {column} AND {IN_SCOPE})"),
+    }
+}
+
+pub(super) async fn deadlines(
+    connection: &mut PgConnection,
+    scope: &Scope,
+) -> Result<Vec<(SensorKey, ActiveTime)>, Fault> {
+    let (homes, names) = scope.lists();
+    let sql = format!(
+        "SELECT d.sensor_id, d.deadline FROM sensor_snapshots d WHERE d.deadline IS NOT NULL AND {} ORDER BY d.sensor_id",
+        of_scope(scope, "d.sensor_id")
+    );
+    let rows: Vec<(i32, i64)> = sqlx::query_as(AssertSqlSafe(sql))
+        .bind(homes)
+        .bind(names)
+        .fetch_all(connection)
+        .await?;
     Ok(rows
         .into_iter()
         .map(|(sensor, deadline)| (SensorKey(sensor as u32), ActiveTime(deadline)))
         .collect())
 }
 
-pub(super) async fn sensors_behind(connection: &mut PgConnection) -> Result<Vec<SensorKey>, Fault> {
-    let rows: Vec<i32> = sqlx::query_scalar(
+pub(super) async fn sensors_behind(
+    connection: &mut PgConnection,
+    scope: &Scope,
+) -> Result<Vec<SensorKey>, Fault> {
+    let (homes, names) = scope.lists();
+    let sql = format!(
         "SELECT l.sensor_id FROM (
              SELECT sensor_id, max(last_seq) AS last_seq FROM (
-                 SELECT sensor_id, last_seq FROM sensor_ledger WHERE tail_from IS NOT NULL UNION ALL
-                 SELECT sensor_id, last_seq FROM pending_ledger) AS l
+                 SELECT a.sensor_id, a.last_seq FROM sensor_ledger a WHERE a.tail_from IS NOT NULL AND {} UNION ALL
+                 SELECT p.sensor_id, p.last_seq FROM pending_ledger p WHERE {}) AS l
              GROUP BY sensor_id) AS l
-         LEFT JOIN sensor_snapshots n USING (sensor_id) WHERE l.last_seq > coalesce(n.seq, -1) ORDER BY l.last_seq DESC",
-    )
-    .fetch_all(connection)
-    .await?;
+         LEFT JOIN sensor_snapshots d USING (sensor_id)
+         WHERE l.last_seq > coalesce(d.seq, -1) ORDER BY l.last_seq DESC",
+        of_scope(scope, "a.sensor_id"),
+        of_scope(scope, "p.sensor_id")
+    );
+    let rows: Vec<i32> = sqlx::query_scalar(AssertSqlSafe(sql))
+        .bind(homes)
+        .bind(names)
+        .fetch_all(connection)
+        .await?;
     Ok(rows.into_iter().map(|sensor| SensorKey(sensor as u32)).collect())
+}
+
+pub(super) async fn active_clock(connection: &mut PgConnection) -> Result<ActiveTime, Fault> {
+    let active: Option<i64> = sqlx::query_scalar("SELECT max(active) FROM writers")
+        .fetch_one(connection)
+        .await?;
+    Ok(ActiveTime(active.unwrap_or_default()))
+}
+
+pub(super) async fn registry_size(connection: &mut PgConnection) -> Result<(u64, u64), Fault> {
+    let (sensors, series): (i64, i64) =
+        sqlx::query_as("SELECT (SELECT count(*) FROM sensors), (SELECT count(*) FROM series)")
+            .fetch_one(connection)
+            .await?;
+    Ok((sensors as u64, series as u64))
+}
+
+/// After the largest that there is, too: an archive may have brought some.
+pub(super) async fn reserve_numbers(connection: &mut PgConnection, count: u32) -> Result<Numbers, Fault> {
+    let taken: Option<(i64, i64)> = sqlx::query_as(
+        "UPDATE numbers SET
+             sensors = greatest(sensors, (SELECT coalesce(max(id), 0) + 1 FROM sensors)) + $1,
+             series = greatest(series, (SELECT coalesce(max(id), 0) + 1 FROM series)) + $1
+         RETURNING sensors, series",
+    )
+    .bind(i64::from(count))
+    .fetch_optional(connection)
+    .await?;
+    let range = |end: i64| {
+        let end = u32::try_from(end).ok().filter(|end| *end <= i32::MAX as u32);
+        let end = end.ok_or_else(|| Fault::found(ErrorClass::Refused, "there are no numbers left"))?;
+        Ok::<_, Fault>(end - count..end)
+    };
+    let (sensors, series) = taken.ok_or_else(|| Fault::unreadable("the table `numbers` is empty"))?;
+    Ok(Numbers {
+        sensors: range(sensors)?,
+        series: range(series)?,
+    })
 }
 
 /// The readings after the snapshots of many sensors, in the order of the sensors, by the primary key of `readings`: after the
@@ -96,10 +179,11 @@ pub(super) const TAIL_START: &str = "SELECT s.sensor_id, r.series_id, r.time, r.
 /// Reads snapshots and tails; the caller holds a read transaction.
 pub(super) async fn load(
     connection: &mut PgConnection,
+    writer: Option<&InstanceId>,
     sensors: &[SensorKey],
     max_readings: usize,
 ) -> Result<Loaded, Fault> {
-    let as_of = as_of(connection).await?;
+    let as_of = as_of(connection, writer).await?;
     let mut loaded = snapshots(connection, sensors).await?;
     let places: FxHashMap<SensorKey, usize> = sensors.iter().copied().zip(0..).collect();
 
@@ -162,10 +246,11 @@ pub(super) const RECENT: &str = "SELECT s.sensor_id, r.series_id, r.time, r.valu
 /// Reads the newest readings of one sensor; the caller holds a read transaction.
 pub(super) async fn recent(
     connection: &mut PgConnection,
+    writer: Option<&InstanceId>,
     sensor: SensorKey,
     most: usize,
 ) -> Result<Loaded, Fault> {
-    let as_of = as_of(connection).await?;
+    let as_of = as_of(connection, writer).await?;
     let seq: Option<i64> = sqlx::query_scalar("SELECT seq FROM sensor_snapshots WHERE sensor_id = $1")
         .bind(number(sensor.0))
         .fetch_optional(&mut *connection)
@@ -190,8 +275,14 @@ pub(super) async fn recent(
     Ok(Loaded { as_of, sensors })
 }
 
-async fn as_of(connection: &mut PgConnection) -> Result<Option<BatchNumber>, Fault> {
-    let number: Option<i64> = sqlx::query_scalar("SELECT max(last_batch) FROM writers")
+/// Up to which batch of `writer` is read: those of other instances are not in the order of its own.
+async fn as_of(
+    connection: &mut PgConnection,
+    writer: Option<&InstanceId>,
+) -> Result<Option<BatchNumber>, Fault> {
+    let last = "SELECT max(last_batch) FROM writers WHERE $1::text IS NULL OR instance = $1";
+    let number: Option<i64> = sqlx::query_scalar(last)
+        .bind(writer.map(|writer| writer.0.as_str()))
         .fetch_one(connection)
         .await?;
     Ok(number.map(|number| BatchNumber(number as u64)))

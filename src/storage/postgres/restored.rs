@@ -54,8 +54,8 @@ async fn adopt_in(
         .map(|(sensor, series)| (sensor.map(|id| id as u32), series.map(|id| id as u32)))
         .collect();
     let (next_sensor, next_series, next_batch): (i32, i32, i64) = sqlx::query_as(
-        "SELECT (SELECT coalesce(max(id) + 1, 0) FROM sensors), (SELECT coalesce(max(id) + 1, 1) FROM series), next
-         FROM batch_numbers",
+        "SELECT greatest(n.sensors, (SELECT max(id) + 1 FROM sensors))::integer,
+             greatest(n.series, (SELECT max(id) + 1 FROM series))::integer, b.next FROM batch_numbers b, numbers n",
     )
     .fetch_one(&mut *connection)
     .await?;

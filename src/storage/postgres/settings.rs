@@ -34,6 +34,8 @@ pub struct PostgresSettings {
     pub chunk_interval: Duration,
     /// The age at which chunks are compressed; `None` is never. TimescaleDB alone does that.
     pub compress_after: Option<Duration>,
+    /// Whether several instances run on the database.
+    pub shared: bool,
     pub entries: EntrySettings,
 }
 
@@ -67,6 +69,7 @@ impl PostgresSettings {
             query_timeout: Duration::from_secs(10),
             chunk_interval: Duration::from_secs(86_400),
             compress_after: Some(Duration::from_secs(7 * 86_400)),
+            shared: false,
             entries: EntrySettings::default(),
         }
     }

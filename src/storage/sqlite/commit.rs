@@ -9,7 +9,8 @@ use sqlx::sqlite::SqliteConnection;
 use super::fault::Fault;
 use super::statement::MultiRow;
 use super::{ledger, positions, readings, windows};
-use crate::domain::{BatchTime, DeadLetter};
+use crate::domain::{BatchTime, DeadLetter, Home};
+use crate::storage::commit::MADE_ELSEWHERE;
 use crate::storage::judgement::outcomes;
 use crate::storage::{
     CommitGroup, CommitReport, CompleteBatch, ErrorClass, SensorDefinition, SeriesDefinition,
@@ -93,9 +94,11 @@ async fn advance_writer(
 }
 
 static SENSORS: MultiRow = MultiRow::new(
-    "INSERT INTO sensors (id, sensor_id, tags) VALUES",
-    "(?,?,?)",
-    "ON CONFLICT (id) DO UPDATE SET tags = excluded.tags WHERE tags IS NOT excluded.tags",
+    "INSERT INTO sensors (id, sensor_id, tags, home) VALUES",
+    "(?,?,?,?)",
+    "ON CONFLICT (id) DO UPDATE SET tags = excluded.tags, home = CASE
+         WHEN home IS NULL THEN excluded.home WHEN ifnull(excluded.home, home) = home THEN home ELSE '*' END
+     WHERE tags IS NOT excluded.tags OR home IS NOT ifnull(excluded.home, home)",
     512,
 );
 static SERIES: MultiRow = MultiRow::new(
@@ -120,9 +123,11 @@ async fn write_definitions(
             values
                 .add(i64::from(sensor.key.0))
                 .add(sensor.id.as_str())
-                .add(tags.as_str());
+                .add(tags.as_str())
+                .add(sensor.home.as_ref().map(Home::as_str));
         })
-        .await?;
+        .await
+        .map_err(made_elsewhere)?;
     let series: Vec<&SeriesDefinition> = batches.iter().flat_map(|batch| &batch.series).collect();
     SERIES
         .execute(connection, &series, |values, series| {
@@ -133,6 +138,15 @@ async fn write_definitions(
                 .add(series.unit.as_deref());
         })
         .await
+        .map_err(made_elsewhere)
+}
+
+/// The numbers are ours alone: what is not unique is a name.
+fn made_elsewhere(fault: Fault) -> Fault {
+    match fault.is_unique_violation() {
+        true => Fault::found(ErrorClass::Moved, MADE_ELSEWHERE),
+        false => fault,
+    }
 }
 
 static BATCHES: MultiRow = MultiRow::new(

@@ -14,6 +14,13 @@ pub(super) enum Fault {
 }
 
 impl Fault {
+    pub fn is_unique_violation(&self) -> bool {
+        let Fault::Sql(sqlx::Error::Database(error)) = self else {
+            return false;
+        };
+        error.is_unique_violation()
+    }
+
     pub fn found(class: ErrorClass, why: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Fault::Found(class, why.into())
     }

@@ -37,8 +37,8 @@ use sqlx::{Sqlite, Transaction};
 use self::connection::{Readers, Writer, finish};
 use self::fault::Fault;
 use super::{
-    Archives, Claimed, CommitGroup, CommitReport, ErrorClass, InstanceId, Loaded, SensorDefinition,
-    SeriesDefinition, Store, StoreError, WriterState,
+    Archives, Claimed, CommitGroup, CommitReport, ErrorClass, InstanceId, Loaded, Numbers, Scope,
+    SensorDefinition, SeriesDefinition, Store, StoreError, WriterState,
 };
 use crate::domain::{ActiveTime, BatchNumber, SensorKey, SourceName};
 
@@ -146,6 +146,18 @@ impl Store for SqliteStore {
         result
     }
 
+    async fn reserve_numbers(&self, count: u32) -> Result<Numbers, StoreError> {
+        let what = "reserving numbers";
+        let mut writer = self.writer.lock().await;
+        let mut transaction = writer.begin().await.map_err(|fault| fault.during(what))?;
+        let result = restore::reserve_numbers(&mut transaction, count).await;
+        let (result, sound) = finish(transaction, result, what).await;
+        if !sound {
+            writer.discard().await;
+        }
+        result
+    }
+
     async fn claim_positions(
         &self,
         source: &SourceName,
@@ -213,26 +225,37 @@ impl Store for SqliteStore {
             .map(|number| BatchNumber(number as u64)))
     }
 
-    async fn load_registry(&self) -> Result<(Vec<SensorDefinition>, Vec<SeriesDefinition>), StoreError> {
+    async fn load_registry(
+        &self,
+        scope: &Scope,
+    ) -> Result<(Vec<SensorDefinition>, Vec<SeriesDefinition>), StoreError> {
         let what = "loading sensors and series";
         let mut transaction = self.snapshot(what).await?;
-        restore::registry(&mut transaction)
+        restore::registry(&mut transaction, scope)
             .await
             .map_err(|fault| fault.during(what))
     }
 
-    async fn deadlines(&self) -> Result<Vec<(SensorKey, ActiveTime)>, StoreError> {
+    async fn registry_size(&self) -> Result<(u64, u64), StoreError> {
+        let what = "counting sensors and series";
+        let mut transaction = self.snapshot(what).await?;
+        restore::registry_size(&mut transaction)
+            .await
+            .map_err(|fault| fault.during(what))
+    }
+
+    async fn deadlines(&self, scope: &Scope) -> Result<Vec<(SensorKey, ActiveTime)>, StoreError> {
         let what = "reading deadlines";
         let mut transaction = self.snapshot(what).await?;
-        restore::deadlines(&mut transaction)
+        restore::deadlines(&mut transaction, scope)
             .await
             .map_err(|fault| fault.during(what))
     }
 
-    async fn sensors_behind(&self) -> Result<Vec<SensorKey>, StoreError> {
+    async fn sensors_behind(&self, scope: &Scope) -> Result<Vec<SensorKey>, StoreError> {
         let what = "looking for sensors that are behind";
         let mut transaction = self.snapshot(what).await?;
-        restore::sensors_behind(&mut transaction)
+        restore::sensors_behind(&mut transaction, scope)
             .await
             .map_err(|fault| fault.during(what))
     }

@@ -5,38 +5,59 @@
 
 use futures_util::TryStreamExt;
 use rustc_hash::{FxHashMap, FxHashSet};
-use sqlx::Row;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
+use sqlx::{AssertSqlSafe, Row};
 
 use super::fault::Fault;
 use super::readings::json;
 use crate::domain::{
-    ActiveTime, BatchNumber, BatchTime, Flags, MetricName, Reading, SensorId, SensorKey, Seq, SeriesId,
+    ActiveTime, BatchNumber, BatchTime, Flags, Home, MetricName, Reading, SensorId, SensorKey, Seq, SeriesId,
     Timestamp,
 };
-use crate::storage::{Loaded, SensorDefinition, SeriesDefinition, StoredReading, StoredSensor};
+use crate::storage::{
+    ErrorClass, Loaded, Numbers, Scope, SensorDefinition, SeriesDefinition, StoredReading, StoredSensor,
+};
+
+/// A condition on a row `n` of `sensors`, of which each list is given twice.
+const IN_SCOPE: &str = "(? IS NULL OR n.home IN (SELECT value FROM json_each(?)))
+    AND (? IS NULL OR n.sensor_id IN (SELECT value FROM json_each(?)))";
 
 pub(super) async fn registry(
     connection: &mut SqliteConnection,
+    scope: &Scope,
 ) -> Result<(Vec<SensorDefinition>, Vec<SeriesDefinition>), Fault> {
-    let sensors: Vec<(u32, String, String)> =
-        sqlx::query_as("SELECT id, sensor_id, tags FROM sensors ORDER BY id")
-            .fetch_all(&mut *connection)
-            .await?;
+    let [homes, names] = lists(scope)?;
+    let sensors =
+        format!("SELECT n.id, n.sensor_id, n.tags, n.home FROM sensors n WHERE {IN_SCOPE} ORDER BY n.id");
+    let sensors: Vec<(u32, String, String, Option<String>)> = sqlx::query_as(AssertSqlSafe(sensors))
+        .bind(&homes)
+        .bind(&homes)
+        .bind(&names)
+        .bind(&names)
+        .fetch_all(&mut *connection)
+        .await?;
     let sensors = sensors
         .into_iter()
-        .map(|(key, id, tags)| {
+        .map(|(key, id, tags, home)| {
             Ok(SensorDefinition {
                 key: SensorKey(key),
                 id: SensorId::try_from(id).map_err(Fault::unreadable)?,
                 tags: serde_json::from_str(&tags).map_err(Fault::unreadable)?,
+                home: home.as_deref().map(Home::parse),
             })
         })
         .collect::<Result<_, Fault>>()?;
-    let series: Vec<(u32, u32, String, Option<String>)> =
-        sqlx::query_as("SELECT id, sensor_id, metric, unit FROM series ORDER BY id")
-            .fetch_all(connection)
-            .await?;
+    let series = format!(
+        "SELECT s.id, s.sensor_id, s.metric, s.unit FROM series s JOIN sensors n ON n.id = s.sensor_id
+         WHERE {IN_SCOPE} ORDER BY s.id"
+    );
+    let series: Vec<(u32, u32, String, Option<String>)> = sqlx::query_as(AssertSqlSafe(series))
+        .bind(&homes)
+        .bind(&homes)
+        .bind(&names)
+        .bind(&names)
+        .fetch_all(connection)
+        .await?;
     let series = series
         .into_iter()
         .map(|(id, sensor, metric, unit)| {
@@ -51,30 +72,90 @@ pub(super) async fn registry(
     Ok((sensors, series))
 }
 
+fn lists(scope: &Scope) -> Result<[Option<String>; 2], Fault> {
+    let (homes, names) = scope.lists();
+    let list = |list: Option<Vec<&str>>| list.map(|list| json(&list)).transpose();
+    Ok([list(homes)?, list(names)?])
+}
+
+/// Keeps what is in the scope.
+async fn within<T>(
+    connection: &mut SqliteConnection,
+    scope: &Scope,
+    all: Vec<T>,
+    sensor: impl Fn(&T) -> SensorKey,
+) -> Result<Vec<T>, Fault> {
+    if *scope == Scope::All {
+        return Ok(all);
+    }
+    let (sensors, _) = registry(connection, scope).await?;
+    let wanted: FxHashSet<SensorKey> = sensors.into_iter().map(|sensor| sensor.key).collect();
+    Ok(all
+        .into_iter()
+        .filter(|item| wanted.contains(&sensor(item)))
+        .collect())
+}
+
 pub(super) async fn deadlines(
     connection: &mut SqliteConnection,
+    scope: &Scope,
 ) -> Result<Vec<(SensorKey, ActiveTime)>, Fault> {
     let rows: Vec<(u32, i64)> = sqlx::query_as(
         "SELECT sensor_id, deadline FROM sensor_snapshots INDEXED BY sensor_snapshots_brief
          WHERE deadline IS NOT NULL ORDER BY sensor_id",
     )
-    .fetch_all(connection)
+    .fetch_all(&mut *connection)
     .await?;
-    Ok(rows
+    let all = rows
         .into_iter()
-        .map(|(sensor, deadline)| (SensorKey(sensor), ActiveTime(deadline)))
-        .collect())
+        .map(|(sensor, deadline)| (SensorKey(sensor), ActiveTime(deadline)));
+    within(connection, scope, all.collect(), |(sensor, _)| *sensor).await
 }
 
-pub(super) async fn sensors_behind(connection: &mut SqliteConnection) -> Result<Vec<SensorKey>, Fault> {
+pub(super) async fn sensors_behind(
+    connection: &mut SqliteConnection,
+    scope: &Scope,
+) -> Result<Vec<SensorKey>, Fault> {
     let rows: Vec<(u32,)> = sqlx::query_as(
         "SELECT l.sensor_id FROM sensor_ledger l
          LEFT JOIN sensor_snapshots n INDEXED BY sensor_snapshots_brief ON n.sensor_id = l.sensor_id
          WHERE l.tail_from IS NOT NULL AND l.last_seq > ifnull(n.seq, -1) ORDER BY l.last_seq DESC",
     )
-    .fetch_all(connection)
+    .fetch_all(&mut *connection)
     .await?;
-    Ok(rows.into_iter().map(|(sensor,)| SensorKey(sensor)).collect())
+    let all = rows.into_iter().map(|(sensor,)| SensorKey(sensor));
+    within(connection, scope, all.collect(), |sensor| *sensor).await
+}
+
+pub(super) async fn registry_size(connection: &mut SqliteConnection) -> Result<(u64, u64), Fault> {
+    let (sensors, series): (i64, i64) =
+        sqlx::query_as("SELECT (SELECT count(*) FROM sensors), (SELECT count(*) FROM series)")
+            .fetch_one(connection)
+            .await?;
+    Ok((sensors as u64, series as u64))
+}
+
+/// After the largest that there is, too: an archive may have brought some.
+pub(super) async fn reserve_numbers(connection: &mut SqliteConnection, count: u32) -> Result<Numbers, Fault> {
+    let (sensors, series): (i64, i64) = sqlx::query_as(
+        "UPDATE numbers SET
+             sensors = max(sensors, (SELECT ifnull(max(id), 0) + 1 FROM sensors)) + ?,
+             series = max(series, (SELECT ifnull(max(id), 0) + 1 FROM series)) + ?
+         RETURNING sensors, series",
+    )
+    .bind(count)
+    .bind(count)
+    .fetch_one(connection)
+    .await?;
+    let range = |end: i64| {
+        let end = u32::try_from(end).ok().filter(|end| *end <= i32::MAX as u32);
+        let end = end.ok_or_else(|| Fault::found(ErrorClass::Refused, "there are no numbers left"))?;
+        Ok::<_, Fault>(end - count..end)
+    };
+    Ok(Numbers {
+        sensors: range(sensors)?,
+        series: range(series)?,
+    })
 }
 
 /// The readings after the snapshots of many sensors, a sensor's together, by the primary key of `readings`.

@@ -51,7 +51,8 @@ async fn adopt_in(
     .fetch_all(&mut *connection)
     .await?;
     let (next_sensor, next_series, next_batch): (u32, u32, i64) = sqlx::query_as(
-        "SELECT (SELECT ifnull(max(id) + 1, 0) FROM sensors), (SELECT ifnull(max(id) + 1, 1) FROM series), next FROM batch_numbers",
+        "SELECT max(n.sensors, (SELECT ifnull(max(id), 0) + 1 FROM sensors)),
+             max(n.series, (SELECT ifnull(max(id), 0) + 1 FROM series)), b.next FROM batch_numbers b, numbers n",
     )
     .fetch_one(&mut *connection)
     .await?;

@@ -103,6 +103,7 @@ fn refusal(error: IngestError) -> Problem {
         IngestError::TooManyReadings { .. } | IngestError::TooLarge(_) => {
             Problem::new(Kind::TooLarge, detail)
         }
+        IngestError::Shared => Problem::new(Kind::Conflict, detail),
         IngestError::Busy => Problem::new(Kind::Busy, detail).retry_after(1),
         IngestError::Undelivered => Problem::new(Kind::Undelivered, detail).retry_after(1),
         IngestError::TimedOut => Problem::new(Kind::Undelivered, detail).retry_after(5),

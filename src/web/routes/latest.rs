@@ -130,16 +130,28 @@ pub async fn of_sensors(state: &AppState, sensors: &[SensorInfo]) -> BySensor {
         .filter(|(shard, series)| state.latest.get(*shard, *series).is_none())
         .map(|(_, series)| series)
         .collect();
+    let mut stored = BTreeMap::new();
     if !missing.is_empty() {
         match state.store.latest(&missing).await {
-            Ok(stored) => remember(state, sensors, &stored),
+            Ok(points) => {
+                // What another instance hears would be outdated here with its next reading.
+                let ours = sensors.iter().filter(|info| state.registry().is_ours(info.key));
+                remember(state, ours, &points);
+                stored = points
+                    .into_iter()
+                    .map(|(series, point)| (series.0, point))
+                    .collect();
+            }
             Err(error) => tracing::warn!(%error, "the latest values could not be read"),
         }
     }
     let mut all = BySensor::new();
     for info in sensors {
         let entries = info.series.iter().filter_map(|(metric, series)| {
-            let LatestValue { time, value, .. } = state.latest.get(info.shard, *series)?;
+            let (time, value) = match state.latest.get(info.shard, *series) {
+                Some(live) => (live.time, live.value),
+                None => stored.get(&series.0).map(|point| (point.time, point.value))?,
+            };
             let unit = state.registry().name(*series)?.unit;
             let time = Time(time);
             Some((metric.to_string(), LatestEntry { value, time, unit }))
@@ -152,9 +164,9 @@ pub async fn of_sensors(state: &AppState, sensors: &[SensorInfo]) -> BySensor {
     all
 }
 
-fn remember(
+fn remember<'a>(
     state: &AppState,
-    sensors: &[SensorInfo],
+    sensors: impl Iterator<Item = &'a SensorInfo>,
     stored: &[(SeriesId, crate::storage::history::StoredPoint)],
 ) {
     let mut points: BTreeMap<u32, _> = stored.iter().map(|(series, point)| (series.0, *point)).collect();

@@ -52,6 +52,7 @@ mod documented {
         health::metrics,
         admin::sensors::command,
         admin::sources::command,
+        admin::sources::seek,
         admin::actors::restart,
         admin::dead_letters::list,
         admin::dead_letters::one,

@@ -141,6 +141,7 @@ pub async fn detail(
     responses(
         (status = 200, description = "Everything the actor holds", body = serde_json::Value),
         (status = 404, description = "No such sensor", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "Another instance has the sensor", body = Problem, content_type = "application/problem+json"),
     ))]
 pub async fn state(
     state: Data<AppState>,
@@ -149,6 +150,7 @@ pub async fn state(
 ) -> Result<Json<Value>, Problem> {
     Params::read(&request, &[])?.finish()?;
     let info = state.sensor(&id)?;
+    state.require_ours(&info)?;
     let gone =
         || Problem::new(Kind::Unavailable, "the sensor's actor is not there at the moment").retry_after(1);
     let actor = ask(state.shard(info.shard)?, Find(info.key))

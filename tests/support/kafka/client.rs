@@ -88,6 +88,11 @@ impl Topic {
                         self.producer.poll(Duration::from_millis(10));
                         written = back;
                     }
+                    // It has not heard of the partition yet.
+                    Err((KafkaError::MessageProduction(RDKafkaErrorCode::UnknownPartition), back)) => {
+                        self.producer.poll(Duration::from_millis(10));
+                        written = back;
+                    }
                     Err((error, _)) => panic!("cannot produce: {error}"),
                 }
             }
@@ -209,6 +214,7 @@ fn producer(broker: &Broker) -> BaseProducer {
         .set("acks", "all")
         .set("enable.idempotence", "true")
         .set("linger.ms", "1")
+        .set("topic.metadata.refresh.interval.ms", "200")
         .set("queue.buffering.max.messages", "200000")
         .set("message.max.bytes", "8388608");
     config.create().unwrap()

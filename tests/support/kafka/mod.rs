@@ -16,6 +16,10 @@ mod client;
 mod installation;
 mod process;
 #[path = "../postgres/report.rs"]
+#[allow(
+    clippy::duplicate_mod,
+    reason = "a test binary may have PostgreSQL's harness, too"
+)]
 mod report;
 
 pub use broker::{Broker, Private};

@@ -9,6 +9,8 @@
 
 // Each test binary uses a part of it.
 #![allow(dead_code, unused_imports)]
+// It has files in common with the harness of PostgreSQL, which may be there as well.
+#![allow(clippy::duplicate_mod)]
 
 mod broker;
 mod options;

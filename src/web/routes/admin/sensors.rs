@@ -39,6 +39,7 @@ pub struct CommandedBody {
     responses(
         (status = 202, description = "The sensor was told", body = CommandedBody),
         (status = 404, description = "No such sensor or command", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "Another instance has the sensor", body = Problem, content_type = "application/problem+json"),
     ))]
 pub async fn command(
     state: Data<AppState>,
@@ -51,6 +52,7 @@ pub async fn command(
     let command = known.ok_or_else(|| Problem::new(Kind::NotFound, "there is no such command"))?;
     let why = body.json::<Why>()?.checked()?;
     let info = state.sensor(&id)?;
+    state.require_ours(&info)?;
     audit(&state, &caller, &format!("sensor.{word}"), info.id.as_str(), &why).await;
     match command {
         Command::Pause => state.store.set_paused(info.key, true).await?,

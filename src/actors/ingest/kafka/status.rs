@@ -1,0 +1,302 @@
+//! What a Kafka source tells of itself, kept where its threads and whoever asks can reach it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use rdkafka::Statistics;
+
+use super::partition::Partition;
+use crate::domain::{SourceName, Timestamp};
+use crate::metrics::Metrics;
+
+/// An error is logged again when it is another one, or after so long.
+const LOG_AGAIN: i64 = 60_000_000;
+
+/// The part of a source's status that only Kafka has.
+#[derive(Debug, Clone, Default, PartialEq, serde::Serialize, utoipa::ToSchema)]
+pub struct KafkaStatus {
+    /// How many partitions are assigned to this process.
+    pub assigned: usize,
+    /// Messages behind the ends of all its partitions, as far as they are known.
+    pub lag: i64,
+    pub rebalances: u64,
+    /// Messages read, those that were read again included.
+    pub messages: u64,
+    pub messages_per_second: f64,
+    pub bytes_per_second: f64,
+    /// Messages that were gone before they were read.
+    pub missed: u64,
+    /// Times a partition was found to end before its position: its topic was made anew.
+    pub recreated: u64,
+    pub errors: u64,
+    pub last_error: Option<KafkaTrouble>,
+    pub partitions: Vec<KafkaPartition>,
+}
+
+#[derive(Debug, Clone, PartialEq, serde::Serialize, utoipa::ToSchema)]
+pub struct KafkaTrouble {
+    #[serde(serialize_with = "as_text")]
+    #[schema(value_type = String, format = DateTime)]
+    pub at: Timestamp,
+    pub message: String,
+}
+
+fn as_text<S: serde::Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(time)
+}
+
+#[derive(Debug, Clone, PartialEq, serde::Serialize, utoipa::ToSchema)]
+pub struct KafkaPartition {
+    /// `topic/3`.
+    pub partition: String,
+    /// The next offset to be read, as it is stored. Absent before the first message is stored.
+    pub position: Option<i64>,
+    /// The offset after its last message, as far as it is known.
+    pub end: Option<i64>,
+    pub lag: Option<i64>,
+    pub paused: bool,
+}
+
+/// The figures of one source.
+pub(super) struct Shared {
+    pub source: SourceName,
+    metrics: Arc<Metrics>,
+    clock: Box<dyn Fn() -> Timestamp + Send + Sync>,
+    figures: Mutex<Figures>,
+}
+
+#[derive(Default)]
+struct Figures {
+    status: KafkaStatus,
+    partitions: BTreeMap<Partition, Seen>,
+    /// Of the client of each thread.
+    rates: BTreeMap<String, Rate>,
+    logged: Option<Timestamp>,
+    /// Members that wait for room.
+    waiting: BTreeSet<u16>,
+    under_way: usize,
+    delivered: u64,
+    retries: u64,
+}
+
+#[derive(Default)]
+struct Seen {
+    position: Option<i64>,
+    end: Option<i64>,
+    paused: bool,
+}
+
+#[derive(Default)]
+struct Rate {
+    at: i64,
+    messages: i64,
+    bytes: i64,
+    messages_per_second: f64,
+    bytes_per_second: f64,
+}
+
+/// What every kind of source counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Counts {
+    pub under_way: usize,
+    pub delivered: u64,
+    pub retries: u64,
+}
+
+impl Shared {
+    pub fn new(
+        source: SourceName,
+        metrics: Arc<Metrics>,
+        clock: impl Fn() -> Timestamp + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            source,
+            metrics,
+            clock: Box::new(clock),
+            figures: Mutex::default(),
+        }
+    }
+
+    pub fn status(&self) -> KafkaStatus {
+        let figures = self.figures.lock();
+        let partitions: Vec<KafkaPartition> = figures
+            .partitions
+            .iter()
+            .map(|(partition, seen)| KafkaPartition {
+                partition: partition.to_string(),
+                position: seen.position,
+                end: seen.end,
+                lag: seen.lag(),
+                paused: seen.paused,
+            })
+            .collect();
+        KafkaStatus {
+            assigned: partitions.len(),
+            lag: partitions.iter().filter_map(|partition| partition.lag).sum(),
+            messages_per_second: figures.rates.values().map(|rate| rate.messages_per_second).sum(),
+            bytes_per_second: figures.rates.values().map(|rate| rate.bytes_per_second).sum(),
+            partitions,
+            ..figures.status.clone()
+        }
+    }
+
+    pub fn counts(&self) -> Counts {
+        let figures = self.figures.lock();
+        Counts {
+            under_way: figures.under_way,
+            delivered: figures.delivered,
+            retries: figures.retries,
+        }
+    }
+
+    /// Whether no more may be under way.
+    pub fn waits(&self) -> bool {
+        !self.figures.lock().waiting.is_empty()
+    }
+
+    pub fn set_waiting(&self, member: u16, waits: bool) {
+        let waiting = &mut self.figures.lock().waiting;
+        if waits {
+            waiting.insert(member);
+        } else {
+            waiting.remove(&member);
+        }
+    }
+
+    /// A batch was sent off.
+    pub fn departed(&self) {
+        self.figures.lock().under_way += 1;
+    }
+
+    /// Something came of a batch.
+    pub fn arrived(&self, stored: bool) {
+        let mut figures = self.figures.lock();
+        figures.under_way = figures.under_way.saturating_sub(1);
+        if stored {
+            figures.delivered += 1;
+        } else {
+            figures.retries += 1;
+        }
+    }
+
+    pub fn note_messages(&self, count: u64) {
+        self.figures.lock().status.messages += count;
+        self.metrics.kafka.messages(&self.source, count);
+    }
+
+    pub fn note_position(&self, partition: &Partition, position: Option<i64>) {
+        if let Some(seen) = self.figures.lock().partitions.get_mut(partition) {
+            seen.position = position;
+            self.metrics
+                .kafka
+                .lag(&self.source, &partition.to_string(), seen.lag());
+        }
+    }
+
+    pub fn note_paused(&self, partition: &Partition, paused: bool) {
+        if let Some(seen) = self.figures.lock().partitions.get_mut(partition) {
+            seen.paused = paused;
+        }
+    }
+
+    pub fn gained(&self, partition: &Partition, position: Option<i64>) {
+        let seen = Seen {
+            position,
+            ..Seen::default()
+        };
+        let mut figures = self.figures.lock();
+        figures.partitions.insert(partition.clone(), seen);
+        self.metrics
+            .kafka
+            .assigned(&self.source, figures.partitions.len());
+    }
+
+    pub fn gave(&self, partition: &Partition) {
+        let mut figures = self.figures.lock();
+        figures.partitions.remove(partition);
+        self.metrics.kafka.gave(&self.source, &partition.to_string());
+        self.metrics
+            .kafka
+            .assigned(&self.source, figures.partitions.len());
+    }
+
+    /// All its threads have ended.
+    pub fn gave_all(&self) {
+        let mut figures = self.figures.lock();
+        for partition in std::mem::take(&mut figures.partitions).into_keys() {
+            self.metrics.kafka.gave(&self.source, &partition.to_string());
+        }
+        figures.rates.clear();
+        figures.under_way = 0;
+        self.metrics.kafka.assigned(&self.source, 0);
+    }
+
+    pub fn note_rebalance(&self) {
+        self.figures.lock().status.rebalances += 1;
+        self.metrics.kafka.rebalanced(&self.source);
+    }
+
+    pub fn note_missed(&self, messages: u64) {
+        self.figures.lock().status.missed += messages;
+        self.metrics.kafka.missed(&self.source, messages);
+    }
+
+    pub fn note_recreated(&self) {
+        self.figures.lock().status.recreated += 1;
+    }
+
+    /// Counts it, and logs it where it is news.
+    pub fn note_error(&self, message: &str) {
+        let at = (self.clock)();
+        let mut figures = self.figures.lock();
+        figures.status.errors += 1;
+        self.metrics.kafka.error(&self.source);
+        let same = |last: &KafkaTrouble| last.message == message;
+        let known = figures.status.last_error.as_ref().is_some_and(same);
+        if !known || figures.logged.is_none_or(|logged| at.since(logged) >= LOG_AGAIN) {
+            figures.logged = Some(at);
+            tracing::warn!(
+                source = self.source.as_str(),
+                error = message,
+                "kafka is in trouble"
+            );
+        }
+        figures.status.last_error = Some(KafkaTrouble {
+            at,
+            message: message.to_owned(),
+        });
+    }
+
+    pub fn note_statistics(&self, statistics: &Statistics) {
+        let mut figures = self.figures.lock();
+        let rate = figures.rates.entry(statistics.name.clone()).or_default();
+        let seconds = (statistics.ts - rate.at) as f64 / 1e6;
+        if rate.at != 0 && seconds > 0.0 {
+            rate.messages_per_second = (statistics.rxmsgs - rate.messages) as f64 / seconds;
+            rate.bytes_per_second = (statistics.rxmsg_bytes - rate.bytes) as f64 / seconds;
+        }
+        (rate.at, rate.messages, rate.bytes) = (statistics.ts, statistics.rxmsgs, statistics.rxmsg_bytes);
+        for (topic, of_topic) in &statistics.topics {
+            for (number, of_partition) in &of_topic.partitions {
+                let partition = Partition {
+                    topic: Arc::from(topic.as_str()),
+                    number: *number,
+                };
+                let known = of_partition.hi_offset >= 0;
+                if let Some(seen) = figures.partitions.get_mut(&partition).filter(|_| known) {
+                    seen.end = Some(of_partition.hi_offset);
+                    self.metrics
+                        .kafka
+                        .lag(&self.source, &partition.to_string(), seen.lag());
+                }
+            }
+        }
+    }
+}
+
+impl Seen {
+    fn lag(&self) -> Option<i64> {
+        Some((self.end? - self.position?).max(0))
+    }
+}

@@ -1,0 +1,123 @@
+//! Passwords and certificates.
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+
+use crate::instance::{Instance, Place, until};
+use crate::mosquitto::{Broker, Options, User, publisher};
+use crate::support::{connected, source, status, stored};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wrong_password_is_told_and_a_right_one_is_taken_up() {
+    let options = Options {
+        users: vec![User {
+            name: "hive",
+            password: "right one",
+        }],
+        ..Options::default()
+    };
+    let Some(broker) = Broker::start(&options).await else {
+        return;
+    };
+    for version in ["3.1.1", "5"] {
+        let more =
+            format!("version = '{version}'\nusername = 'hive'\npassword_file = 'password'\ntopics = ['#']");
+        let place = Place::new(&source("plant", &broker, &more), &[]);
+        std::fs::write(place.path("password"), "tell-nobody\n").unwrap();
+        let instance = Instance::start(&place).await;
+        let error = until("the error to be shown", async || {
+            let status = status(&instance.api, "plant").await;
+            assert_eq!(status["connected"], false);
+            status["last_error"].as_str().map(str::to_owned)
+        })
+        .await;
+        assert!(
+            error.contains("refuses the connection: ") && error.contains("password_file"),
+            "{error}"
+        );
+        assert!(
+            error.contains("not authorized") || error.contains("bad user name"),
+            "{error}"
+        );
+        std::fs::write(place.path("password"), "right one\n").unwrap();
+        connected(&instance.api, "plant").await;
+        assert_eq!(
+            status(&instance.api, "plant").await["last_error"],
+            serde_json::Value::Null
+        );
+        let log = place.log();
+        assert!(
+            log.contains("no connection to the broker") && log.contains("refuses"),
+            "{log}"
+        );
+        assert!(
+            !log.contains("tell-nobody") && !log.contains("right one"),
+            "{log}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn certificates_are_checked_on_both_sides() {
+    let issuer = |name: &str| {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(rcgen::DnType::CommonName, name);
+        CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+    };
+    let (ours, another) = (issuer("ours"), issuer("another"));
+    let signed = |name: &str| {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        (params.signed_by(&key, &ours).unwrap().pem(), key.serialize_pem())
+    };
+    let server = signed("localhost");
+    let client = signed("hive");
+    let options = Options {
+        tls: Some(server),
+        client_ca: Some(ours.pem()),
+        ..Options::default()
+    };
+    let Some(broker) = Broker::start(&options).await else {
+        return;
+    };
+    let more = "topics = ['plant/+sensor_id/+metric']\ntls = { ca_file = 'ca', cert_file = 'cert', key_file = 'key' }";
+    let place = Place::new(&source("plant", &broker, more), &[]);
+    for (name, text) in [("ca", &another.pem()), ("cert", &client.0), ("key", &client.1)] {
+        std::fs::write(place.path(name), text).unwrap();
+    }
+    let instance = Instance::start(&place).await;
+    let error = until("the error to be shown", async || {
+        status(&instance.api, "plant").await["last_error"]
+            .as_str()
+            .map(str::to_owned)
+    })
+    .await;
+    assert!(error.contains("TLS") && error.contains("certificate"), "{error}");
+    std::fs::write(place.path("ca"), ours.pem()).unwrap();
+    connected(&instance.api, "plant").await;
+    let port = broker.address().port().to_string();
+    let published = publisher()
+        .unwrap()
+        .args([
+            "-h",
+            "localhost",
+            "-p",
+            &port,
+            "-q",
+            "1",
+            "-t",
+            "plant/s1/temperature",
+            "-m",
+            "{\"value\":1}",
+        ])
+        .arg("--cafile")
+        .arg(place.path("ca"))
+        .arg("--cert")
+        .arg(place.path("cert"))
+        .arg("--key")
+        .arg(place.path("key"))
+        .output()
+        .unwrap();
+    assert!(published.status.success(), "{published:?}");
+    stored(&instance.api, 1).await;
+}
