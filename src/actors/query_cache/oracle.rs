@@ -84,7 +84,8 @@ fn step() -> impl Strategy<Value = Step> {
 /// What an answer says, and about when.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Answer {
-    names: u64,
+    /// How many sensors there were.
+    names: usize,
     asked: i64,
     found: BTreeSet<Stored>,
     /// How much had been acknowledged when the database was read.
@@ -164,7 +165,7 @@ impl World {
 
     fn read(&self, question: Question, asked: &Asked) -> Answer {
         Answer {
-            names: self.registry.version(),
+            names: self.registry.size().0,
             asked: asked.now.0,
             found: of(&self.stored, question, asked),
             told: self.log.len(),
@@ -212,7 +213,7 @@ impl World {
         let life = if question.relative { RELATIVE_LIFE } else { LIFE };
         if let Some(answer) = self.cache.get(&asked) {
             let answer: Answer = serde_json::from_slice(&answer).unwrap();
-            assert_eq!(answer.names, self.registry.version(), "{question:?}");
+            assert_eq!(answer.names, self.registry.size().0, "{question:?}");
             self.check(question, &asked, &self.acknowledged, &answer, life);
             self.hits += 1;
             return;
