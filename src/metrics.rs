@@ -78,6 +78,9 @@ pub struct Metrics {
     caught_up: Counter,
     replayed: Counter,
     requests: Family<Request, Counter>,
+    query_cache_hits: Counter,
+    query_cache_misses: Counter,
+    query_cache_bytes: Gauge,
     pub archive: Arc<ArchiveStatus>,
     pub mqtt: MqttMetrics,
     pub kafka: KafkaMetrics,
@@ -186,6 +189,22 @@ impl Default for Metrics {
                 "http_requests",
                 "HTTP requests by route and status",
                 Family::default()
+            ),
+            query_cache_hits: register!(
+                "query_cache_hits",
+                "Questions for history answered without asking the database",
+                Counter::default()
+            ),
+            query_cache_misses: register!(
+                "query_cache_misses",
+                "Questions for history that the database was asked",
+                Counter::default()
+            ),
+            query_cache_bytes: register!(
+                "query_cache",
+                "What the answers take that are kept to be given again",
+                Unit::Bytes,
+                Gauge::default()
             ),
             archive,
             mqtt,
@@ -308,6 +327,24 @@ impl Metrics {
                 status,
             })
             .inc();
+    }
+
+    pub fn query_cache_hit(&self) {
+        self.query_cache_hits.inc();
+    }
+
+    pub fn query_cache_miss(&self) {
+        self.query_cache_misses.inc();
+    }
+
+    pub fn set_query_cache_bytes(&self, bytes: u64) {
+        self.query_cache_bytes
+            .set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+
+    /// Hits and misses.
+    pub fn query_cache(&self) -> (u64, u64) {
+        (self.query_cache_hits.get(), self.query_cache_misses.get())
     }
 }
 

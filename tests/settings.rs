@@ -774,6 +774,27 @@ fn an_archive_is_shown_as_it_can_be_read_again() {
     );
 }
 
+#[test]
+fn a_cache_of_nothing_is_none() {
+    assert_eq!(defaults().storage.query_cache, 16 << 20);
+    for off in ["'0'", "'0B'"] {
+        let settings = load(&format!("[storage]\nquery_cache = {off}\n")).unwrap();
+        assert_eq!(settings.storage.query_cache, 0);
+        assert_eq!(
+            load(&settings.to_toml().unwrap()).unwrap().storage,
+            settings.storage
+        );
+    }
+    for wrong in ["'2TiB'", "'-1'", "'much'"] {
+        let told = problems(load(&format!("[storage]\nquery_cache = {wrong}\n")));
+        assert_eq!(told.len(), 1);
+        assert!(
+            told[0].contains("storage.query_cache") && told[0].contains("\"0\""),
+            "{told:?}"
+        );
+    }
+}
+
 fn kafka(settings: &Settings, name: &str) -> KafkaSettings {
     match &settings.sources[name] {
         SourceSettings::Kafka(kafka) => (**kafka).clone(),

@@ -4,6 +4,8 @@
 mod access;
 #[path = "web/archives.rs"]
 mod archives;
+#[path = "web/cache.rs"]
+mod cache;
 #[path = "web/commands.rs"]
 mod commands;
 #[path = "web/documents.rs"]

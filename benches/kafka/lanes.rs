@@ -12,7 +12,7 @@ use sensorhive::startup::kafka;
 use sensorhive::storage::null::NullStore;
 use sensorhive::storage::{PostgresSettings, PostgresStore, Store, Timescale};
 
-use crate::broker::Broker;
+use crate::kafka_server::Broker;
 use crate::load::Sum;
 use crate::place;
 use crate::postgres_server::{Database, Flavor, Server};

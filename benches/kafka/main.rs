@@ -6,7 +6,7 @@
 //! that are new are left out. CPU is that of this process alone: neither the broker's nor PostgreSQL's.
 
 #[path = "../../tests/support/kafka/mod.rs"]
-mod broker;
+mod kafka_server;
 mod lanes;
 #[allow(dead_code, reason = "another bench uses the rest")]
 #[path = "../pipeline/load.rs"]
@@ -22,7 +22,7 @@ mod table;
 #[path = "../pipeline/world.rs"]
 mod world;
 
-use broker::{Broker, Record, Topic};
+use kafka_server::{Broker, Record, Topic};
 use lanes::{Lane, Measured};
 use load::{Load, id, payload};
 use table::{Row, percent};
@@ -48,7 +48,7 @@ fn main() {
         };
         println!("{messages} messages of {sensors} sensors are in {PARTITIONS} partitions");
         let read = |lane: Lane| {
-            let measured = lane.run(&topic.0, &topic.1.name, messages);
+            let measured = lane.run(topic.0, &topic.1.name, messages);
             println!("  {lane:?}: {measured}");
             measured
         };

@@ -7,6 +7,7 @@ use std::time::Duration;
 use sensorhive::actors::batch::Delivery;
 use sensorhive::actors::ingest::{Intake, IntakeSettings, Payload};
 use sensorhive::actors::permits::Share;
+use sensorhive::actors::query_cache;
 use sensorhive::actors::registry::{Registry, RegistryLimits};
 use sensorhive::actors::shard::env::{Catalog, Mode, ShardSettings};
 use sensorhive::actors::shard::messages::Status;
@@ -72,6 +73,10 @@ pub async fn start(store: Arc<dyn Store>) -> Pipeline {
             restarts: None,
             batches: None,
             idempotency_keys: None,
+        },
+        query_cache: query_cache::Limits {
+            bytes: 16 << 20,
+            life: 60_000_000,
         },
         policy,
     };

@@ -10,6 +10,7 @@ pub mod latest;
 pub mod ownership;
 pub mod part;
 pub mod permits;
+pub mod query_cache;
 pub mod registry;
 pub mod sensor;
 pub mod shard;

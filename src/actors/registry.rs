@@ -10,12 +10,13 @@
 //! Fails with [`Unresolved`] where a new sensor or series would pass its limit, or there are no numbers left; known ones go on.
 
 mod homes;
+mod name;
 mod names;
 mod numbers;
 mod ours;
 mod refresh;
 
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::{RwLock, RwLockReadGuard};
 use smallvec::SmallVec;
@@ -23,12 +24,13 @@ use tokio::sync::Notify;
 use twox_hash::XxHash64;
 
 use self::names::{Names, Sensor, Series};
-use crate::decode::{RawTags, encode_reading};
-use crate::domain::{MetricName, Reading, SensorId, SensorKey, SeriesId, Tags};
+use crate::decode::RawTags;
+use crate::domain::{MetricName, SensorId, SensorKey, SeriesId, Tags};
 use crate::prefetch::prefetch;
 use crate::storage::{Numbers, SensorDefinition, SeriesDefinition};
 
 pub use self::homes::{HomeId, Tenure};
+pub use self::name::SeriesName;
 pub use self::numbers::FIRST_NUMBERS;
 
 /// How many lookups make a good group for [`Reader::guess`].
@@ -58,24 +60,6 @@ pub enum Unresolved {
     NoNumbers,
 }
 
-/// A series as people name it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SeriesName {
-    pub series: SeriesId,
-    pub key: SensorKey,
-    pub sensor: SensorId,
-    pub metric: MetricName,
-    pub unit: Option<String>,
-}
-
-impl SeriesName {
-    /// The reading as canonical JSON, which a replay can decode again.
-    pub fn canonical(&self, reading: &Reading) -> Vec<u8> {
-        let unit = self.unit.as_deref();
-        encode_reading(self.sensor.as_str(), self.metric.as_str(), unit, reading)
-    }
-}
-
 /// A sensor as the registry knows it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SensorInfo {
@@ -97,6 +81,7 @@ pub struct Registry {
     limits: RegistryLimits,
     shards: u16,
     names: RwLock<Names>,
+    version: AtomicU64,
     /// Whether there may be other instances; asked without the lock.
     shared: AtomicBool,
     numbers_low: Notify,
@@ -152,6 +137,7 @@ impl Registry {
             limits,
             shards,
             names: RwLock::default(),
+            version: AtomicU64::new(0),
             shared: AtomicBool::new(false),
             numbers_low: Notify::new(),
         };
@@ -172,6 +158,17 @@ impl Registry {
                 return names.given.next_block();
             }
         }
+    }
+
+    /// Grows with every new sensor or series and every change of tags, units or numbers, whoever made it. Whoever reads
+    /// names after it sees at least those changes.
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::SeqCst)
+    }
+
+    /// Called under the lock, so before what is new can be seen.
+    fn news(&self) {
+        self.version.fetch_add(1, Ordering::SeqCst);
     }
 
     pub fn shards(&self) -> u16 {
@@ -220,6 +217,7 @@ impl Registry {
             if entry.tags != tags {
                 entry.tags = tags;
                 entry.described = false;
+                self.news();
             }
         }
         if home != HomeId::NONE && home != entry.home && entry.home != HomeId::SEVERAL {
@@ -236,6 +234,7 @@ impl Registry {
         {
             series.unit = Some(unit);
             series.saved = false;
+            self.news();
         }
         let resolved = entry.resolved(&entry.series[at]);
         if strayed {
@@ -260,6 +259,7 @@ impl Registry {
             self.numbers_low.notify_one();
             return Err(Unresolved::NoNumbers);
         }
+        self.news();
         if names.named(sensor.as_str()).is_none()
             && let Some(key) = names.given.sensor()
         {

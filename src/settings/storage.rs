@@ -34,6 +34,9 @@ pub struct StorageSettings {
     /// How long a question for history may take.
     #[serde(with = "units::interval")]
     pub query_timeout: Duration,
+    /// What answers to questions for history may take that are kept to be given again, in bytes; 0 keeps none.
+    #[serde(with = "units::size_or_none")]
+    pub query_cache: u64,
     pub synchronous: Synchronous,
     /// Connections for reading; writing has one of its own.
     #[serde(deserialize_with = "units::between::<1, 64, _, _>")]

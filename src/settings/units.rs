@@ -227,6 +227,21 @@ pub(super) mod size {
     }
 }
 
+/// As [`size`], or `"0"` for none.
+pub(super) mod size_or_none {
+    use super::*;
+
+    pub use super::size::serialize;
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+        let expected = "a size up to 1TiB such as \"16MiB\", or \"0\"";
+        parsed(deserializer, expected, |text| {
+            let size = text.parse::<bytesize::ByteSize>().ok()?.as_u64();
+            (size <= 1 << 40).then_some(size)
+        })
+    }
+}
+
 /// A date, or any time that a reading may have.
 pub(super) mod time {
     use super::*;

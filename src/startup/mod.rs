@@ -39,7 +39,7 @@ use crate::storage::postgres::SessionLock;
 use crate::storage::sqlite::{ServiceLock, SqliteStore};
 use crate::storage::{ErrorClass, InstanceId, PostgresSettings, PostgresStore, Store, StoreError};
 use crate::web::tokens::TokenError;
-use crate::web::{self, AppState, ServeError, TokenService};
+use crate::web::{self, Answers, AppState, ServeError, TokenService};
 
 /// How long actors and store may take to end at least, whatever the drain took.
 const END_TIMEOUT: Duration = Duration::from_secs(1);
@@ -139,6 +139,7 @@ impl Service {
             latest: pipeline.latest.clone(),
             statistics: pipeline.statistics.clone(),
             metrics: pipeline.metrics.clone(),
+            answers: Answers::new(pipeline.queries.clone()),
             ingest: Arc::new(ingest),
             sources,
             tokens,
@@ -211,6 +212,7 @@ fn start_archive(pipeline: &mut Pipeline, settings: &Settings) {
         store: pipeline.store.clone(),
         clock: pipeline.rails.clock().clone(),
         archiver: Arc::new(archiver),
+        queries: pipeline.queries.clone(),
         every: ARCHIVE_EVERY,
     };
     let arbiter = pipeline.arbiter();

@@ -18,6 +18,7 @@ use crate::actors::dispatcher::{Dispatcher, NUMBER_BLOCK, ShardQueue};
 use crate::actors::journal::{Journal, SensorObserver, TreeObserver};
 use crate::actors::latest::{Latest, LatestValue};
 use crate::actors::ownership::Ownership;
+use crate::actors::query_cache::{self, QueryCache};
 use crate::actors::registry::{FIRST_NUMBERS, Registry, RegistryLimits};
 use crate::actors::shard::env::{Catalog, ShardParts, ShardSettings};
 use crate::actors::shard::messages::{Queue, SnapshotSome};
@@ -53,6 +54,7 @@ pub struct PipelineSettings {
     pub limits: RegistryLimits,
     pub shard: ShardSettings,
     pub retention: Retention,
+    pub query_cache: query_cache::Limits,
     /// Policy of the long-lived actors; they never give up.
     pub policy: Policy,
 }
@@ -66,6 +68,7 @@ pub struct Pipeline {
     pub latest: Arc<Latest>,
     pub statistics: Arc<Statistics>,
     pub metrics: Arc<Metrics>,
+    pub queries: Arc<QueryCache>,
     pub journal: Journal,
     pub observer: Arc<dyn RestartObserver>,
     policy: Arc<Policy>,
@@ -105,6 +108,8 @@ impl Pipeline {
             journal: journal.clone(),
             metrics: metrics.clone(),
         });
+        let queries = QueryCache::new(settings.query_cache, registry.clone(), metrics.clone());
+        let queries = Arc::new(queries);
         let (progress_tx, progress) = watch::channel(Progress::default());
         let rails = Arc::new(Dispatcher::new(
             registry,
@@ -121,6 +126,7 @@ impl Pipeline {
             latest: Arc::new(Latest::new(settings.shards)),
             statistics: Arc::new(Statistics::new(total)),
             metrics: metrics.clone(),
+            queries: queries.clone(),
             journal,
             observer,
             policy: Arc::new(Policy {
@@ -146,6 +152,7 @@ impl Pipeline {
             progress: Arc::new(progress_tx),
             statistics: pipeline.statistics.clone(),
             metrics,
+            queries: queries.clone(),
             fault,
         };
         let (writer, _) = pipeline.supervise(&storage, "storage/writer", "StorageWriter", move || {
@@ -157,6 +164,7 @@ impl Pipeline {
             Maintenance {
                 store,
                 clock,
+                queries,
                 retention,
                 registry,
                 statistics,

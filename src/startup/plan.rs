@@ -9,6 +9,7 @@ use super::pipeline::PipelineSettings;
 use crate::actors::ingest::IntakeSettings;
 use crate::actors::ingest::listener;
 use crate::actors::permits::Share;
+use crate::actors::query_cache;
 use crate::actors::registry::RegistryLimits;
 use crate::actors::shard::env::ShardSettings;
 use crate::actors::storage::maintenance::Retention;
@@ -36,6 +37,11 @@ const IDEMPOTENCY_KEYS: Duration = Duration::from_secs(86_400);
 const REDELIVERY: Micros = 600_000_000;
 /// How long a commit waits for another process's lock before it counts as failed.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Of what other programs do to the database, such as bringing archived days back, nobody tells us: questions whose answers
+/// are kept show it so much later.
+const ANSWER_LIFE: Micros = 60_000_000;
+/// The same where other instances commit readings to the database, of which nobody tells us either.
+const SHARED_ANSWER_LIFE: Micros = 1_000_000;
 /// The service itself and what is pushed over HTTP have a share of their own beside the configured sources; so has the MQTT listener.
 const BUILT_IN_SOURCES: u32 = 2;
 
@@ -187,7 +193,19 @@ pub(super) fn pipeline(settings: &Settings) -> PipelineSettings {
             batches: Some(BATCH_TIMES),
             idempotency_keys: Some(IDEMPOTENCY_KEYS),
         },
+        query_cache: query_cache(storage),
         policy,
+    }
+}
+
+/// The life of an answer is how long what others commit to the database may go unseen.
+fn query_cache(settings: &StorageSettings) -> query_cache::Limits {
+    query_cache::Limits {
+        bytes: settings.query_cache,
+        life: match settings.shared {
+            true => SHARED_ANSWER_LIFE,
+            false => ANSWER_LIFE,
+        },
     }
 }
 
@@ -243,5 +261,19 @@ pub(super) fn name(name: &'static str) -> SourceName {
     match SourceName::parse(name) {
         Ok(name) => name,
         Err(error) => unreachable!("built-in names are valid, {name} {error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::Layers;
+
+    #[test]
+    fn answers_live_for_a_second_at_most_where_other_instances_commit() {
+        let mut settings = Layers::default().load().unwrap();
+        assert_eq!(pipeline(&settings).query_cache.life, ANSWER_LIFE);
+        settings.storage.shared = true;
+        assert!(pipeline(&settings).query_cache.life <= 1_000_000);
     }
 }

@@ -10,6 +10,7 @@
 //! How it fails: an address that is taken is told by [`serve`] before anything is announced. A panic in a handler is an answer
 //! of 500; nothing else notices. Without the store, live values, commands and the page go on; history answers 503.
 
+mod answers;
 pub mod auth;
 pub mod openapi;
 pub mod problem;
@@ -26,6 +27,7 @@ mod routes;
 mod server;
 mod wire;
 
+pub use answers::Answers;
 pub use problem::Problem;
 pub use routes::inventory;
 pub use server::{ServeError, bind, serve};

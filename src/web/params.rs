@@ -4,6 +4,7 @@
 
 use actix_web::HttpRequest;
 use actix_web::web::Query;
+use serde::Serialize;
 
 use super::problem::{FieldError, Kind, Problem};
 use crate::domain::{Micros, Timestamp};
@@ -78,8 +79,8 @@ impl Params {
         self.parsed("limit", &reason, parse).unwrap_or(DEFAULT_LIMIT)
     }
 
-    pub fn time(&mut self, name: &str, now: Timestamp) -> Option<Timestamp> {
-        self.parsed(name, TIME, |text| time(text, now))
+    pub fn moment(&mut self, name: &str) -> Option<Moment> {
+        self.parsed(name, TIME, moment)
     }
 
     pub fn wrong(&mut self, name: &str, reason: impl Into<String>) {
@@ -106,18 +107,49 @@ pub fn finish(errors: Vec<FieldError>) -> Result<(), Problem> {
 /// What is said of a time that is none.
 pub const TIME: &str = "must be a time (RFC 3339), `now`, or a span before now such as -1h";
 
+/// A time as it is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum Moment {
+    At(Timestamp),
+    /// So long before now.
+    Before(Micros),
+}
+
+impl Moment {
+    pub const NOW: Self = Moment::Before(0);
+
+    pub fn at(self, now: Timestamp) -> Timestamp {
+        match self {
+            Moment::At(time) => time,
+            Moment::Before(span) => now.saturating_sub(span),
+        }
+    }
+
+    pub fn is_relative(self) -> bool {
+        matches!(self, Moment::Before(_))
+    }
+
+    pub fn earlier(self, span: Micros) -> Self {
+        match self {
+            Moment::At(time) => Moment::At(time.saturating_sub(span)),
+            Moment::Before(already) => Moment::Before(already.saturating_add(span)),
+        }
+    }
+}
+
 /// RFC 3339, `now`, or a span before now such as `-90m`.
-pub fn time(text: &str, now: Timestamp) -> Option<Timestamp> {
+pub fn moment(text: &str) -> Option<Moment> {
     if text == "now" {
-        return Some(now);
+        return Some(Moment::NOW);
     }
     if let Some(span) = text.strip_prefix('-') {
-        return Some(now.saturating_sub(span_micros(span)?));
+        return Some(Moment::Before(span_micros(span)?));
     }
     // A `+` in a query string is a blank, and zones have one.
     Timestamp::from_text(&text.replace(' ', "+"))
         .or_else(|_| Timestamp::from_text(text))
         .ok()
+        .map(Moment::At)
 }
 
 /// `90s`, `1h 30m`, or a number of seconds.
@@ -136,6 +168,7 @@ mod tests {
     #[test]
     fn times_are_absolute_or_before_now() {
         let now = Timestamp::from_seconds(1_730_332_800);
+        let time = |text: &str, now| moment(text).map(|moment| moment.at(now));
         assert_eq!(time("now", now), Some(now));
         assert_eq!(time("-1h", now), Some(Timestamp::from_seconds(1_730_329_200)));
         assert_eq!(time("2024-10-31T01:00:00+01:00", now), Some(now));

@@ -8,6 +8,7 @@ use std::time::Duration;
 use actix::dev::ToEnvelope;
 use actix::{Actor, Addr, Handler, MailboxError, Message, Recipient};
 
+use super::answers::Answers;
 use super::problem::{Kind, Problem};
 use super::tokens::TokenService;
 use crate::actors::Rails;
@@ -35,6 +36,7 @@ pub struct AppState {
     pub latest: Arc<Latest>,
     pub statistics: Arc<Statistics>,
     pub metrics: Arc<Metrics>,
+    pub answers: Answers,
     pub ingest: Arc<HttpIngest>,
     /// Every source but that of HTTP, which is no actor.
     pub sources: BTreeMap<SourceName, SourceEntry>,

@@ -13,6 +13,7 @@ use rand_chacha::ChaCha8Rng;
 use sensorhive::actors::batch::Delivery;
 use sensorhive::actors::ingest::{Intake, IntakeSettings, Payload};
 use sensorhive::actors::permits::Share;
+use sensorhive::actors::query_cache;
 use sensorhive::actors::registry::{Registry, RegistryLimits};
 use sensorhive::actors::shard::env::{Catalog, ShardSettings};
 use sensorhive::actors::shard::messages::{Command, CommandSensor};
@@ -112,6 +113,10 @@ async fn start(store: Arc<dyn Store>, schedule: Schedule, shared: Arc<Shared>) -
             restarts: None,
             batches: None,
             idempotency_keys: None,
+        },
+        query_cache: query_cache::Limits {
+            bytes: 16 << 20,
+            life: 60_000_000,
         },
         policy,
     };

@@ -10,6 +10,7 @@ use sensorhive::actors::batch::Delivery;
 use sensorhive::actors::ingest::{Intake, IntakeSettings, Payload};
 use sensorhive::actors::ownership::Ownership;
 use sensorhive::actors::permits::Share;
+use sensorhive::actors::query_cache;
 use sensorhive::actors::registry::{Registry, RegistryLimits};
 use sensorhive::actors::shard::env::{Catalog, Mode, ShardSettings};
 use sensorhive::actors::shard::messages::ListSensors;
@@ -130,6 +131,10 @@ impl Instance {
                 restarts: None,
                 batches: None,
                 idempotency_keys: None,
+            },
+            query_cache: query_cache::Limits {
+                bytes: 16 << 20,
+                life: 1_000_000,
             },
             policy: Policy::default(),
         };

@@ -11,6 +11,7 @@ use reqwest::{Method, RequestBuilder, Response};
 use secrecy::ExposeSecret;
 use sensorhive::actors::ingest::{Feed, HttpIngest, Intake, IntakeSettings, PolledSource};
 use sensorhive::actors::permits::Share;
+use sensorhive::actors::query_cache;
 use sensorhive::actors::registry::RegistryLimits;
 use sensorhive::actors::shard::env::ShardSettings;
 use sensorhive::actors::storage::maintenance::Retention;
@@ -24,7 +25,7 @@ use sensorhive::startup::catalog::SettingsCatalog;
 use sensorhive::startup::pipeline::{Pipeline, PipelineSettings};
 use sensorhive::storage::{InstanceId, SqliteSettings, SqliteStore, Store};
 use sensorhive::web::auth::Role;
-use sensorhive::web::{self, AppState, SourceEntry, TokenService, tokens};
+use sensorhive::web::{self, Answers, AppState, SourceEntry, TokenService, tokens};
 use serde_json::Value;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection};
@@ -108,6 +109,7 @@ impl App {
             latest: pipeline.latest.clone(),
             statistics: pipeline.statistics.clone(),
             metrics: pipeline.metrics.clone(),
+            answers: Answers::new(pipeline.queries.clone()),
             ingest: Arc::new(HttpIngest::new(http, store.clone(), Duration::from_secs(20))),
             sources: BTreeMap::from([(SourceName::parse("quiet").unwrap(), entry)]),
             tokens: Arc::new(TokenService::new(store)),
@@ -286,6 +288,10 @@ fn pipeline_settings() -> PipelineSettings {
             restarts: None,
             batches: None,
             idempotency_keys: None,
+        },
+        query_cache: query_cache::Limits {
+            bytes: 16 << 20,
+            life: 60_000_000,
         },
         policy,
     }

@@ -9,6 +9,16 @@ use super::{HomeId, Registry, shard_of};
 use crate::domain::{SensorId, SensorKey};
 use crate::storage::{Scope, SensorDefinition, SeriesDefinition};
 
+/// What a definition says that was not known here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Learned {
+    Nothing,
+    /// A name, or other tags or another unit.
+    News,
+    /// Another number than ours.
+    Number,
+}
+
 impl Registry {
     /// Those of which something is provisional: others may have made them, too.
     pub fn provisional(&self) -> Scope {
@@ -21,36 +31,42 @@ impl Registry {
     /// meanwhile.
     pub fn refresh(&self, sensors: Vec<SensorDefinition>, series: Vec<SeriesDefinition>) -> usize {
         let mut names = self.names.write();
-        let mut replaced = 0;
+        let (mut most, mut replaced) = (Learned::Nothing, 0);
+        let mut count = |learned: Learned| {
+            most = most.max(learned);
+            replaced += usize::from(learned == Learned::Number);
+        };
         for definition in sensors {
-            replaced += usize::from(names.take_sensor(definition, self.shards));
+            count(names.take_sensor(definition, self.shards));
         }
         for definition in series {
-            replaced += usize::from(names.take_series(definition));
+            count(names.take_series(definition));
+        }
+        if most > Learned::Nothing {
+            self.news();
         }
         replaced
     }
 }
 
 impl Names {
-    /// `true` where we had given it another number.
-    pub(super) fn take_sensor(&mut self, definition: SensorDefinition, shards: u16) -> bool {
+    fn take_sensor(&mut self, definition: SensorDefinition, shards: u16) -> Learned {
         let SensorDefinition { key, id, tags, home } = definition;
         let home = home.map_or(HomeId::NONE, |home| self.homes.number(&home));
         let known = self.named(id.as_str()).map(|sensor| sensor.key);
-        let replaced = match known {
+        let mut learned = match known {
             Some(known) if known != key => {
                 self.renumber(known, key);
-                true
+                Learned::Number
             }
-            Some(_) => false,
+            Some(_) => Learned::Nothing,
             None => {
                 self.add(new(key, &id, shards));
-                false
+                Learned::News
             }
         };
         let Some(sensor) = self.named_mut(id.as_str()) else {
-            return replaced;
+            return learned;
         };
         let ours = if sensor.home == HomeId::NONE {
             home
@@ -64,16 +80,17 @@ impl Names {
         };
         // News of ours stay to be stored.
         let news = sensor.raw_tags.is_some() && !sensor.described && sensor.tags != tags;
-        if !news {
+        if !news && sensor.tags != tags {
             sensor.tags = tags;
+            learned = learned.max(Learned::News);
         }
         sensor.saved = true;
         sensor.home = both;
         sensor.described = !news && both == home;
-        replaced
+        learned
     }
 
-    fn take_series(&mut self, definition: SeriesDefinition) -> bool {
+    fn take_series(&mut self, definition: SeriesDefinition) -> Learned {
         let SeriesDefinition {
             id,
             sensor,
@@ -83,30 +100,37 @@ impl Names {
         let unit = unit.map(|unit| self.shared_unit(&unit));
         let metric = self.shared_metric(&metric);
         let Some(owner) = self.sensor_mut(sensor) else {
-            return false;
+            return Learned::Nothing;
         };
-        let mut old = None;
+        let (mut old, mut learned) = (None, Learned::Nothing);
         match owner.series.iter_mut().find(|series| series.metric == metric) {
             Some(series) => {
-                old = (series.id != id).then_some(series.id);
+                if series.id != id {
+                    old = Some(series.id);
+                    learned = Learned::Number;
+                }
                 series.saved = series.unit.is_none() || series.unit == unit;
                 series.id = id;
-                if series.saved {
+                if series.saved && series.unit != unit {
                     series.unit = unit;
+                    learned = learned.max(Learned::News);
                 }
             }
-            None => owner.series.push(Series {
-                id,
-                saved: true,
-                metric,
-                unit,
-            }),
+            None => {
+                learned = Learned::News;
+                owner.series.push(Series {
+                    id,
+                    saved: true,
+                    metric,
+                    unit,
+                });
+            }
         }
         if let Some(old) = old {
             self.series.remove(&old);
         }
         self.series.insert(id, sensor);
-        old.is_some()
+        learned
     }
 }
 

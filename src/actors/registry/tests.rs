@@ -342,3 +342,80 @@ fn ours_is_what_we_own_or_everything() {
     registry.end(&now);
     assert_eq!(ours(), [4]);
 }
+
+#[test]
+fn the_version_moves_with_what_questions_depend_on_and_with_nothing_else() {
+    let registry = registry();
+    let moved = |what: &dyn Fn()| {
+        let before = registry.version();
+        what();
+        registry.version() > before
+    };
+    let resolve = |name: &str, unit: Option<&str>, tags: &str, home| {
+        let raw = serde_json::value::RawValue::from_string(tags.to_owned()).unwrap();
+        let tags = RawTags::check(&raw).unwrap();
+        let resolved = registry.resolve(&id("a"), &metric(name), unit, Some(&tags), home);
+        resolved.unwrap();
+    };
+    let source = crate::domain::SourceName::parse("s").unwrap();
+    let home = Home::partition(&source, "0");
+    let number = registry.home(&home);
+    assert!(moved(&|| resolve("t", None, "{}", HomeId::NONE)));
+    assert!(!moved(&|| resolve("t", None, "{}", number)), "a home");
+    assert!(moved(&|| resolve("t", Some("C"), "{}", number)), "a unit");
+    assert!(moved(&|| resolve("t", None, r#"{"k":"v"}"#, number)), "tags");
+    assert!(!moved(&|| resolve("t", Some("C"), r#"{ "k": "v" }"#, number)));
+
+    let stored = |key, tags: &[(&str, &str)]| SensorDefinition {
+        tags: tags.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect(),
+        ..sensor(key, "a", Some(home.clone()))
+    };
+    let unit = |number, name, unit: &str| SeriesDefinition {
+        unit: Some(unit.to_owned()),
+        ..series(number, 900, name)
+    };
+    let refresh = |sensor: SensorDefinition, series: &[SeriesDefinition]| {
+        registry.refresh(vec![sensor], series.to_vec());
+    };
+    let (ours, theirs) = ([("k", "v")], [("k", "w")]);
+    assert!(
+        moved(&|| refresh(stored(900, &ours), &[unit(901, "t", "C")])),
+        "numbers"
+    );
+    assert!(!moved(&|| refresh(stored(900, &ours), &[unit(901, "t", "C")])));
+    assert!(moved(&|| refresh(stored(900, &theirs), &[])), "their tags");
+    assert!(
+        moved(&|| refresh(stored(900, &theirs), &[series(902, 900, "u")])),
+        "their series"
+    );
+    assert!(
+        moved(&|| refresh(stored(900, &theirs), &[unit(902, "u", "K")])),
+        "their unit"
+    );
+    assert!(
+        moved(&|| {
+            registry.refresh(vec![sensor(903, "b", None)], Vec::new());
+        }),
+        "their sensor"
+    );
+    let (sensor, series) = registry.define(SeriesId(901)).unwrap();
+    let (sensors, series) = ([sensor], [series]);
+    assert!(!moved(&|| registry.mark_saved(&sensors, &series)));
+}
+
+#[test]
+fn the_version_moves_where_a_series_of_a_stored_sensor_gets_another_number() {
+    let registry = with_numbers(
+        Registry::new(LIMITS, 1, vec![sensor(1, "a", None)], Vec::new()),
+        50,
+    );
+    registry
+        .resolve(&id("a"), &metric("t"), None, None, HomeId::NONE)
+        .unwrap();
+    let before = registry.version();
+    assert_eq!(
+        registry.refresh(vec![sensor(1, "a", None)], vec![series(9, 1, "t")]),
+        1
+    );
+    assert!(registry.version() > before);
+}

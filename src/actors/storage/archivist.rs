@@ -8,6 +8,7 @@ use std::time::Duration;
 use actix::prelude::*;
 
 use super::maintenance::leads;
+use crate::actors::query_cache::QueryCache;
 use crate::actors::supervision::Supervise;
 use crate::archive::Archiver;
 use crate::clock::Clock;
@@ -17,18 +18,22 @@ pub struct Archivist {
     pub store: Arc<dyn Store>,
     pub clock: Arc<dyn Clock>,
     pub archiver: Arc<Archiver>,
+    pub queries: Arc<QueryCache>,
     pub every: Duration,
 }
 
 impl Archivist {
     fn run(&self, ctx: &mut Context<Self>) {
         let (store, clock, archiver) = (self.store.clone(), self.clock.clone(), self.archiver.clone());
+        let queries = self.queries.clone();
         let run = async move {
             if let Some(archives) = store.archives()
                 && leads(store.as_ref()).await
             {
                 // What goes wrong is in the archive's status and in the log.
                 let _ = archiver.run(archives, clock.as_ref()).await;
+                // Days may have been dropped, even where the run failed.
+                queries.forget();
             }
         };
         ctx.spawn(run.into_actor(self));

@@ -8,6 +8,7 @@ use std::time::Duration;
 use actix::prelude::*;
 
 use super::neighbors;
+use crate::actors::query_cache::QueryCache;
 use crate::actors::registry::Registry;
 use crate::actors::statistics::Statistics;
 use crate::actors::supervision::Supervise;
@@ -46,6 +47,7 @@ impl Retention {
 pub struct Maintenance {
     pub store: Arc<dyn Store>,
     pub clock: Arc<dyn Clock>,
+    pub queries: Arc<QueryCache>,
     pub retention: Retention,
     pub registry: Arc<Registry>,
     pub statistics: Arc<Statistics>,
@@ -69,6 +71,7 @@ impl Maintenance {
             return;
         }
         let (store, now) = (self.store.clone(), self.clock.now());
+        let queries = self.queries.clone();
         let pause = Micros::try_from(self.expire_every.as_micros()).unwrap_or(Micros::MAX);
         let due = self.state.expired_at.is_none_or(|at| now.since(at) >= pause);
         let limits = due.then(|| self.retention.at(now));
@@ -83,7 +86,12 @@ impl Maintenance {
                 tracing::warn!(%error, "the store could not be maintained");
             }
             let Some(limits) = limits else { return };
-            match store.expire(&limits).await {
+            let expired = store.expire(&limits).await;
+            // What failed may have deleted some.
+            if !matches!(expired, Ok(0)) {
+                queries.forget();
+            }
+            match expired {
                 Ok(0) => {}
                 Ok(rows) => tracing::info!(rows, "expired rows were deleted"),
                 Err(error) => tracing::warn!(%error, "expired rows could not be deleted"),

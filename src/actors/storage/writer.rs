@@ -30,6 +30,7 @@ use super::retry::{self, GiveUp};
 use crate::actors::Rails;
 use crate::actors::batch::{Arrival, Receipt, Terminus, Ticket};
 use crate::actors::dispatcher::{Condemned, NUMBER_BLOCK};
+use crate::actors::query_cache::QueryCache;
 use crate::actors::registry::{Registry, Tenure};
 use crate::actors::statistics::Statistics;
 use crate::actors::supervision::Supervise;
@@ -52,6 +53,7 @@ pub struct WriterParts {
     pub progress: Arc<watch::Sender<Progress>>,
     pub statistics: Arc<Statistics>,
     pub metrics: Arc<Metrics>,
+    pub queries: Arc<QueryCache>,
     pub fault: Fault,
 }
 
@@ -147,6 +149,8 @@ impl StorageWriter {
     ) {
         let parts = &self.parts;
         let now = parts.dispatcher.clock().now();
+        // Whoever hears of his readings finds them.
+        parts.queries.committed(group, report);
         self.refusals = 0;
         let mut readings = 0;
         for ((ticket, batch), report) in tickets.into_iter().zip(&group.batches).zip(&report.batches) {
@@ -272,6 +276,8 @@ impl StorageWriter {
             writer.claim = None;
             writer.claimed = true;
             writer.last = state.last_batch;
+            // A commit that was given up may have come true.
+            writer.parts.queries.forget();
             writer.parts.progress.send_replace(Progress {
                 epoch,
                 committed: 0,

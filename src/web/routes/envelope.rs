@@ -3,16 +3,18 @@
 //! The step is one that people would choose, and the same for a while as the range moves on, so that a chart that is drawn anew
 //! does not flicker. Buckets without readings are absent: a gap is to be shown as one.
 
-use actix_web::HttpRequest;
-use actix_web::web::{Data, Json, Path};
+use actix_web::web::{Data, Path};
+use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
 
 use super::history::series;
+use crate::actors::query_cache::Reading;
 use crate::domain::{Micros, Timestamp};
 use crate::storage::history::{Bucket, Page};
+use crate::web::answers::{self, Route};
 use crate::web::auth::{Access, Role};
 use crate::web::endpoint::Endpoint;
-use crate::web::params::Params;
+use crate::web::params::{Moment, Params};
 use crate::web::problem::Problem;
 use crate::web::state::AppState;
 use crate::web::wire::Time;
@@ -67,14 +69,12 @@ pub async fn envelope(
     state: Data<AppState>,
     id: Path<String>,
     request: HttpRequest,
-) -> Result<Json<Envelope>, Problem> {
-    let info = state.sensor(&id)?;
+) -> Result<HttpResponse, Problem> {
     let mut params = Params::read(&request, &["metric", "from", "to", "points"])?;
     let now = state.now();
-    let to = params.time("to", now).unwrap_or(now);
-    let from = params
-        .time("from", now)
-        .unwrap_or(to.saturating_sub(DEFAULT_SPAN));
+    let until = params.moment("to").unwrap_or(Moment::NOW);
+    let since = params.moment("from").unwrap_or(until.earlier(DEFAULT_SPAN));
+    let (from, to) = (since.at(now), until.at(now));
     let reason = format!("must be a number from 1 to {MAX_POINTS}");
     let parse = |text: &str| {
         text.parse()
@@ -87,7 +87,6 @@ pub async fn envelope(
     }
     let metric = params.text("metric");
     params.finish()?;
-    let name = series(&state, &info, metric.as_deref())?;
     let step = step(from, to, points);
     let page = Page {
         from,
@@ -95,14 +94,22 @@ pub async fn envelope(
         limit: points,
         newest_first: false,
     };
-    let buckets = state.store.buckets(name.series, &page, step).await?;
-    Ok(Json(Envelope {
-        sensor_id: name.sensor.to_string(),
-        metric: name.metric.to_string(),
-        unit: name.unit,
-        step_seconds: step as f64 / 1e6,
-        data: buckets.iter().map(EnvelopePoint::from).collect(),
-    }))
+    let question = (id.as_str(), metric.as_deref(), points);
+    let asked = answers::asked(Route::Envelope, &question, (since, until), now)?;
+    let read = async |reading: &Reading| {
+        let info = state.sensor(&id)?;
+        let name = series(&state, &info, metric.as_deref())?;
+        reading.watch([name.series]);
+        let buckets = state.store.buckets(name.series, &page, step).await?;
+        Ok(Envelope {
+            sensor_id: name.sensor.to_string(),
+            metric: name.metric.to_string(),
+            unit: name.unit,
+            step_seconds: step as f64 / 1e6,
+            data: buckets.iter().map(EnvelopePoint::from).collect(),
+        })
+    };
+    state.answers.answer(&asked, read).await
 }
 
 const SECOND: Micros = 1_000_000;

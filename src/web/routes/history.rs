@@ -3,17 +3,19 @@
 //! Pages go on from a time, the last one of the page before, exclusively: where several rows share a time, a page holds all of
 //! them. So a page that was read once reads the same again, whatever is stored meanwhile at its open end.
 
-use actix_web::HttpRequest;
 use actix_web::web::{Data, Json, Path};
+use actix_web::{HttpRequest, HttpResponse};
 use data_encoding::BASE64URL_NOPAD;
 use serde::Serialize;
 
+use crate::actors::query_cache::{Asked, Reading};
 use crate::actors::registry::{SensorInfo, SeriesName};
 use crate::domain::{Anomaly, SeriesId, Timestamp, WindowResult};
 use crate::storage::history::{Page, RestartRow};
+use crate::web::answers::{self, Route};
 use crate::web::auth::{Access, Role};
 use crate::web::endpoint::Endpoint;
-use crate::web::params::Params;
+use crate::web::params::{Moment, Params};
 use crate::web::problem::{FieldError, Kind, Problem};
 use crate::web::state::AppState;
 use crate::web::wire::{Listed, ReadingBody, Time};
@@ -104,17 +106,21 @@ pub async fn readings(
     state: Data<AppState>,
     id: Path<String>,
     request: HttpRequest,
-) -> Result<Json<SeriesPage<ReadingBody>>, Problem> {
-    let info = state.sensor(&id)?;
-    let (metric, page) = read_page(&state, &request)?;
-    let name = series(&state, &info, metric.as_deref())?;
-    let points = state.store.readings(name.series, &page).await?;
-    let next = next(&page, points.len(), points.last().map(|point| point.time));
-    let data = points
-        .iter()
-        .map(|point| ReadingBody::new(point, name.unit.as_deref()))
-        .collect();
-    Ok(Json(SeriesPage::new(name, data, next)))
+) -> Result<HttpResponse, Problem> {
+    let of = PageAsked::read(&state, &request)?;
+    let read = async |reading: &Reading| {
+        let info = state.sensor(&id)?;
+        let name = series(&state, &info, of.metric.as_deref())?;
+        reading.watch([name.series]);
+        let points = state.store.readings(name.series, &of.page).await?;
+        let next = next(&of.page, points.len(), points.last().map(|point| point.time));
+        let data = points
+            .iter()
+            .map(|point| ReadingBody::new(point, name.unit.as_deref()))
+            .collect();
+        Ok(SeriesPage::new(name, data, next))
+    };
+    state.answers.answer(&of.asked(Route::Readings, &id)?, read).await
 }
 
 /// Closed windows of one series, newest first. Open ones are in the sensor's state.
@@ -136,17 +142,22 @@ pub async fn windows(
     state: Data<AppState>,
     id: Path<String>,
     request: HttpRequest,
-) -> Result<Json<SeriesPage<WindowBody>>, Problem> {
-    let info = state.sensor(&id)?;
-    let (metric, page) = read_page(&state, &request)?;
-    let name = series(&state, &info, metric.as_deref())?;
-    let found = state.store.windows(name.series, &page).await?;
-    let next = next(&page, found.len(), found.last().map(|window| window.span.start));
-    Ok(Json(SeriesPage::new(
-        name,
-        found.iter().map(WindowBody::from).collect(),
-        next,
-    )))
+) -> Result<HttpResponse, Problem> {
+    let of = PageAsked::read(&state, &request)?;
+    let read = async |reading: &Reading| {
+        let info = state.sensor(&id)?;
+        let name = series(&state, &info, of.metric.as_deref())?;
+        reading.watch([name.series]);
+        let found = state.store.windows(name.series, &of.page).await?;
+        let next = next(
+            &of.page,
+            found.len(),
+            found.last().map(|window| window.span.start),
+        );
+        let data = found.iter().map(WindowBody::from).collect();
+        Ok(SeriesPage::new(name, data, next))
+    };
+    state.answers.answer(&of.asked(Route::Windows, &id)?, read).await
 }
 
 /// What the detectors found, newest first.
@@ -170,7 +181,7 @@ pub async fn anomalies(
     request: HttpRequest,
 ) -> Result<Json<Listed<AnomalyBody>>, Problem> {
     let info = state.sensor(&id)?;
-    let (metric, page) = read_page(&state, &request)?;
+    let PageAsked { metric, page, .. } = PageAsked::read(&state, &request)?;
     let of: Vec<SeriesId> = match metric {
         Some(metric) => vec![series(&state, &info, Some(&metric))?.series],
         None => info.series.iter().map(|(_, series)| *series).collect(),
@@ -216,26 +227,62 @@ pub async fn restarts(
     }))
 }
 
-fn read_page(state: &AppState, request: &HttpRequest) -> Result<(Option<String>, Page), Problem> {
-    let mut params = Params::read(request, &["metric", "from", "to", "order", "limit", "cursor"])?;
-    let now = state.now();
-    let order = params.parsed("order", "must be `asc` or `desc`", |order| match order {
-        "desc" => Some(true),
-        "asc" => Some(false),
-        _ => None,
-    });
-    let mut page = Page {
-        from: params.time("from", now).unwrap_or(Timestamp::MIN),
-        to: params.time("to", now).unwrap_or(Timestamp::MAX),
-        limit: params.limit(),
-        newest_first: order.unwrap_or(true),
-    };
-    if let Some(time) = params.parsed("cursor", "is no cursor of this list", cursor_time) {
-        go_on(&mut page, time);
+/// What the parameters ask for.
+struct PageAsked {
+    metric: Option<String>,
+    page: Page,
+    range: (Moment, Moment),
+    cursor: Option<Timestamp>,
+    now: Timestamp,
+}
+
+impl PageAsked {
+    fn read(state: &AppState, request: &HttpRequest) -> Result<Self, Problem> {
+        let mut params = Params::read(request, &["metric", "from", "to", "order", "limit", "cursor"])?;
+        let now = state.now();
+        let order = params.parsed("order", "must be `asc` or `desc`", |order| match order {
+            "desc" => Some(true),
+            "asc" => Some(false),
+            _ => None,
+        });
+        let range = (
+            params.moment("from").unwrap_or(Moment::At(Timestamp::MIN)),
+            params.moment("to").unwrap_or(Moment::At(Timestamp::MAX)),
+        );
+        let mut page = Page {
+            from: range.0.at(now),
+            to: range.1.at(now),
+            limit: params.limit(),
+            newest_first: order.unwrap_or(true),
+        };
+        let cursor = params.parsed("cursor", "is no cursor of this list", cursor_time);
+        if let Some(time) = cursor {
+            go_on(&mut page, time);
+        }
+        let metric = params.text("metric");
+        params.finish()?;
+        Ok(Self {
+            metric,
+            page,
+            range,
+            cursor,
+            now,
+        })
     }
-    let metric = params.text("metric");
-    params.finish()?;
-    Ok((metric, page))
+
+    /// As a question about that sensor.
+    fn asked(&self, route: Route, sensor: &str) -> Result<Asked, Problem> {
+        let Page {
+            limit, newest_first, ..
+        } = self.page;
+        let of = (sensor, &self.metric, limit, newest_first, self.cursor);
+        let whole = answers::asked(route, &of, self.range, self.now)?;
+        Ok(Asked {
+            from: self.page.from,
+            to: self.page.to,
+            ..whole
+        })
+    }
 }
 
 /// Narrows the page to what comes after `time`.

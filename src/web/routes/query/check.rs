@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use serde::Serialize;
 use serde_json::Value;
 
 use super::cursor::{Cursor, Place};
 use super::{Aggregation, Fill, Question, ValueFilter};
 use crate::actors::registry::SensorInfo;
 use crate::domain::{Micros, SensorKey, SeriesId, Tags, Timestamp};
-use crate::web::params::{self, MAX_LIMIT};
+use crate::web::params::{self, MAX_LIMIT, Moment};
 use crate::web::problem::{FieldError, Problem};
 use crate::web::state::AppState;
 
@@ -16,9 +17,15 @@ const DEFAULT_LIMIT: usize = 1_000;
 const DEFAULT_SPAN: Micros = 3_600_000_000;
 const TIME: &str = "must be a time (RFC 3339), `now`, a span before now such as -1h, or a number since 1970";
 
+/// It is told apart from others by what is written of it, and by its range.
+#[derive(Serialize)]
 pub struct Checked {
     pub selection: Selection,
+    #[serde(skip)]
+    pub range: (Moment, Moment),
+    #[serde(skip)]
     pub from: Timestamp,
+    #[serde(skip)]
     pub to: Timestamp,
     pub value: Option<ValueFilter>,
     pub aggregation: Option<Aggregation>,
@@ -31,6 +38,7 @@ pub struct Checked {
 }
 
 /// Which series are asked about.
+#[derive(Serialize)]
 pub struct Selection {
     pub measurement: String,
     sensors: Vec<String>,
@@ -50,7 +58,7 @@ impl Wrong {
 impl Checked {
     pub fn check(question: Question, now: Timestamp) -> Result<Self, Problem> {
         let mut wrong = Wrong(Vec::new());
-        let (from, to) = time_range(question.time_range, now, &mut wrong);
+        let range = time_range(question.time_range, now, &mut wrong);
         let aggregated = question.aggregation.is_some();
         let step = question
             .step
@@ -95,8 +103,9 @@ impl Checked {
                 metrics: question.filters.metric.into_vec(),
                 tags: question.filters.tags,
             },
-            from,
-            to,
+            range,
+            from: range.0.at(now),
+            to: range.1.at(now),
             value,
             aggregation: question.aggregation,
             step: step.flatten(),
@@ -108,7 +117,7 @@ impl Checked {
     }
 }
 
-fn time_range(given: Value, now: Timestamp, wrong: &mut Wrong) -> (Timestamp, Timestamp) {
+fn time_range(given: Value, now: Timestamp, wrong: &mut Wrong) -> (Moment, Moment) {
     let (mut start, mut end) = (None, None);
     match given {
         Value::Null => {}
@@ -116,38 +125,39 @@ fn time_range(given: Value, now: Timestamp, wrong: &mut Wrong) -> (Timestamp, Ti
             for (name, value) in fields {
                 let field = format!("time_range.{name}");
                 match name.as_str() {
-                    "start" => start = time(&field, &value, now, wrong),
-                    "end" => end = time(&field, &value, now, wrong),
+                    "start" => start = time(&field, &value, wrong),
+                    "end" => end = time(&field, &value, wrong),
                     _ => wrong.say(&field, "is no field here, known are: start, end"),
                 }
             }
         }
-        Value::String(_) | Value::Number(_) => start = time("time_range", &given, now, wrong),
+        Value::String(_) | Value::Number(_) => start = time("time_range", &given, wrong),
         _ => wrong.say(
             "time_range",
             format!("must be {{start, end}} or a start: it {TIME}"),
         ),
     }
     let (from, to) = (
-        start.unwrap_or(now.saturating_sub(DEFAULT_SPAN)),
-        end.unwrap_or(now),
+        start.unwrap_or(Moment::Before(DEFAULT_SPAN)),
+        end.unwrap_or(Moment::NOW),
     );
-    if from >= to && wrong.0.is_empty() {
+    if from.at(now) >= to.at(now) && wrong.0.is_empty() {
         wrong.say("time_range", "must start before it ends");
     }
     (from, to)
 }
 
-fn time(field: &str, given: &Value, now: Timestamp, wrong: &mut Wrong) -> Option<Timestamp> {
+fn time(field: &str, given: &Value, wrong: &mut Wrong) -> Option<Moment> {
     let time = match given {
         Value::Null => return None,
-        Value::String(text) => params::time(text, now),
+        Value::String(text) => params::moment(text),
         Value::Number(number) => match number.as_i64() {
             Some(integer) => Timestamp::from_integer(integer).ok(),
             None => number
                 .as_f64()
                 .and_then(|number| Timestamp::from_number(number).ok()),
-        },
+        }
+        .map(Moment::At),
         _ => None,
     };
     if time.is_none() {

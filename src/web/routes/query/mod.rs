@@ -10,12 +10,14 @@ mod run;
 
 use std::collections::BTreeMap;
 
-use actix_web::HttpRequest;
-use actix_web::web::{Data, Json};
+use actix_web::web::Data;
+use actix_web::{HttpRequest, HttpResponse};
 use serde::{Deserialize, Serialize};
 
+use crate::actors::query_cache::Reading;
 use crate::domain::Tags;
 use crate::storage::history::Bucket;
+use crate::web::answers::{self, Route};
 use crate::web::auth::{Access, Role};
 use crate::web::body::Body;
 use crate::web::endpoint::Endpoint;
@@ -79,7 +81,7 @@ pub enum OneOrMany {
 }
 
 /// All that are given must hold.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ValueFilter {
     above: Option<f64>,
@@ -89,7 +91,7 @@ pub struct ValueFilter {
     equals: Option<f64>,
 }
 
-#[derive(Debug, Clone, Copy, Deserialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Aggregation {
     Mean,
@@ -134,14 +136,13 @@ pub struct RowBody {
         (status = 400, description = "What is wrong, by field", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "It takes too long: ask for less", body = Problem, content_type = "application/problem+json"),
     ))]
-pub async fn query(
-    state: Data<AppState>,
-    request: HttpRequest,
-    body: Body,
-) -> Result<Json<Listed<RowBody>>, Problem> {
+pub async fn query(state: Data<AppState>, request: HttpRequest, body: Body) -> Result<HttpResponse, Problem> {
     Params::read(&request, &[])?.finish()?;
-    let question = Checked::check(body.json()?, state.now())?;
-    Ok(Json(run::run(&state, question).await?))
+    let now = state.now();
+    let question = Checked::check(body.json()?, now)?;
+    let asked = answers::asked(Route::Query, &question, question.range, now)?;
+    let run = async |reading: &Reading| run::run(&state, &question, reading).await;
+    state.answers.answer(&asked, run).await
 }
 
 impl ValueFilter {

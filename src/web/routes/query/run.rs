@@ -7,6 +7,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use super::check::Checked;
 use super::cursor::{Cursor, GroupKey, Place};
 use super::{Aggregation, RowBody};
+use crate::actors::query_cache::Reading;
 use crate::domain::{Micros, SeriesId, Tags, Timestamp};
 use crate::storage::StoreError;
 use crate::storage::history::{Bucket, Page};
@@ -27,10 +28,15 @@ const MAX_BUCKETS: usize = 200_000;
 /// Series of a group that are asked for at the same time.
 const AT_ONCE: usize = 4;
 
-pub async fn run(state: &AppState, question: Checked) -> Result<Listed<RowBody>, Problem> {
+/// Tells `reading` of all series that the page looks at, or would if there were less of others.
+pub async fn run(
+    state: &AppState,
+    question: &Checked,
+    reading: &Reading,
+) -> Result<Listed<RowBody>, Problem> {
     match &question.group_by {
-        Some(tag) => by_group(state, &question, tag).await,
-        None => by_series(state, &question).await,
+        Some(tag) => by_group(state, question, tag, reading).await,
+        None => by_series(state, question, reading).await,
     }
 }
 
@@ -41,11 +47,16 @@ struct Found {
     more: Option<Timestamp>,
 }
 
-async fn by_series(state: &AppState, question: &Checked) -> Result<Listed<RowBody>, Problem> {
+async fn by_series(
+    state: &AppState,
+    question: &Checked,
+    reading: &Reading,
+) -> Result<Listed<RowBody>, Problem> {
     let mut data = Vec::new();
     let mut resume = question.cursor.clone();
     let mut looks = MAX_LOOKED_AT;
     let all = question.selection.series(state, resume.as_ref(), MAX_SERIES + 1);
+    reading.watch(all.iter().map(|(_, series)| *series));
     for (place, (info, series)) in all.into_iter().enumerate() {
         let at = Place::Series(info.key, series);
         let after = resume
@@ -77,7 +88,12 @@ async fn by_series(state: &AppState, question: &Checked) -> Result<Listed<RowBod
     Ok(page(data, None))
 }
 
-async fn by_group(state: &AppState, question: &Checked, tag: &str) -> Result<Listed<RowBody>, Problem> {
+async fn by_group(
+    state: &AppState,
+    question: &Checked,
+    tag: &str,
+    reading: &Reading,
+) -> Result<Listed<RowBody>, Problem> {
     let Some(aggregation) = question.aggregation else {
         return Ok(page(Vec::new(), None));
     };
@@ -87,6 +103,7 @@ async fn by_group(state: &AppState, question: &Checked, tag: &str) -> Result<Lis
             format!("is over more than {MAX_SERIES} series: narrow it by `measurement` or `filters`");
         params::finish(vec![FieldError::new("group_by", "invalid", reason)])?;
     }
+    reading.watch(all.iter().map(|(_, series)| *series));
     let mut groups: BTreeMap<GroupKey, Vec<SeriesId>> = BTreeMap::new();
     for (info, series) in all {
         if let Some((metric, _)) = info.series.iter().find(|(_, id)| *id == series) {
