@@ -207,3 +207,29 @@ async fn simulated_readings_are_written_to_a_topic_and_read_from_it() {
     assert_eq!(places.len(), 7, "{places:?}");
     assert_eq!(instance.api.ledger("sim-000001").await["rejected"], 0);
 }
+
+/// More new names at once than there are numbers at hand for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn very_many_new_sensors_at_once_make_nobody_read_again() {
+    let Some(broker) = Broker::shared().await else {
+        return;
+    };
+    let topic = broker.topic("names", 2).await;
+    let messages = 30_000;
+    topic.produce_records((0..messages).map(|n| {
+        Record {
+            partition: (n % 2) as i32,
+            payload: Some(
+                json!({"sensor_id": format!("k{n}"), "metric": "m", "value": n, "timestamp": START + n})
+                    .to_string()
+                    .into_bytes(),
+            ),
+            ..Record::default()
+        }
+    }));
+    let instance = start(broker, &topic, "").await;
+    let stored = reaches(&instance.place, messages).await;
+    assert_eq!((stored.rows, stored.duplicate, stored.letters), (messages, 0, 0));
+    let source = plant::source(&instance.api).await;
+    assert_eq!(source["status"]["retries"], 0, "{source}");
+}

@@ -109,6 +109,24 @@ async fn bad_items_are_named_and_good_ones_stored() {
     app.stop().await;
 }
 
+/// More new names in one request than there are numbers at hand for.
+#[actix_web::test]
+async fn very_many_new_series_come_in_one_request() {
+    let app = App::spawn().await;
+    let items: Vec<String> = (0..9_000)
+        .map(|n| {
+            format!(
+                r#"{{"sensor_id":"n{}","metric":"m{}","value":{n}}}"#,
+                n / 10,
+                n % 10
+            )
+        })
+        .collect();
+    let answer = app.post("/api/ingest", format!("[{}]", items.join(","))).await;
+    assert_eq!((answer.status, &answer.body["stored"]), (200, &json!(9_000)));
+    app.stop().await;
+}
+
 #[actix_web::test]
 async fn nothing_is_taken_in_while_the_service_ends() {
     let app = App::spawn().await;

@@ -100,6 +100,12 @@ impl<'i> DraftBatch<'i> {
         self.received
     }
 
+    /// Whether some of it has no numbers yet, because too much was new at once. It cannot be stored; decoded again, a moment
+    /// later, it can.
+    pub fn is_incomplete(&self) -> bool {
+        self.incomplete
+    }
+
     /// What was refused at the edge.
     pub fn refused(&self) -> &[ItemRefusal] {
         &self.refused

@@ -4,7 +4,7 @@
 //! with the readings, so that a repeated request is recognized as one. Without room the sender is told at once to come again.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::arrivals::{Arrival, ArrivalKey, Arrivals};
 use super::{Intake, ItemRefusal, Payload, Place};
@@ -13,6 +13,9 @@ use crate::actors::permits::{PermitError, Share};
 use crate::decode::is_canonical;
 use crate::domain::{DeadLetter, RejectReason, Timestamp};
 use crate::storage::{Store, StoreError};
+
+/// How soon numbers for what is new are looked for again.
+const NUMBERS: Duration = Duration::from_millis(5);
 
 pub struct HttpIngest {
     intake: Intake,
@@ -110,7 +113,12 @@ impl HttpIngest {
         if intake.registry().is_shared() {
             return Err(IngestError::Shared);
         }
-        let batch = intake.decode(payload);
+        let mut batch = intake.decode(payload);
+        let began = Instant::now();
+        while batch.is_incomplete() && began.elapsed() < self.patience {
+            tokio::time::sleep(NUMBERS).await;
+            batch = intake.decode(payload);
+        }
         let limit = intake.settings().batch_readings;
         if batch.received() > u64::from(limit) {
             return Err(IngestError::TooManyReadings {

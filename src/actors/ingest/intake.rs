@@ -27,6 +27,7 @@ pub struct IntakeSettings {
 /// Why a batch is not on its way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotSent {
+    /// For the moment: so it is, too, while there are no numbers for names that are new.
     #[error("the source has as much under way as it may")]
     Busy,
     /// What was sent off before may be undelivered.
@@ -166,6 +167,9 @@ impl Intake {
         bytes: usize,
         positions: Vec<Position>,
     ) -> Result<impl Future<Output = Delivery> + use<>, NotSent> {
+        if batch.is_incomplete() {
+            return Err(NotSent::Busy);
+        }
         let share = self.settings.share;
         let permit = self.permits.try_acquire(
             weight(batch.received()).min(share.readings),

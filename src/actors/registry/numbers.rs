@@ -8,8 +8,10 @@ use std::ops::Range;
 use crate::domain::{SensorKey, SeriesId};
 use crate::storage::Numbers;
 
-/// How many numbers are taken first; each time twice as many as before, up to the most.
+/// How many numbers are taken at every start, whether there will be anything new or not.
 pub const FIRST_NUMBERS: u32 = 1 << 12;
+/// How many are taken next; each time twice as many as before, up to the most.
+const NEXT_NUMBERS: u32 = 1 << 16;
 const MOST_NUMBERS: u32 = 1 << 20;
 
 /// Numbers that were given to us and that we have not given yet.
@@ -46,7 +48,7 @@ impl Given {
     }
 
     pub fn next_block(&self) -> u32 {
-        (self.block * 2).clamp(FIRST_NUMBERS, MOST_NUMBERS)
+        (self.block * 2).clamp(NEXT_NUMBERS, MOST_NUMBERS)
     }
 }
 
@@ -82,6 +84,6 @@ mod tests {
         let series: Vec<u32> = (0..3).filter_map(|_| given.series()).map(|id| id.0).collect();
         assert_eq!(series, [4, 20, 21]);
         assert_eq!(given.sensor(), Some(SensorKey(10)));
-        assert_eq!(given.next_block(), FIRST_NUMBERS);
+        assert_eq!(given.next_block(), NEXT_NUMBERS);
     }
 }
