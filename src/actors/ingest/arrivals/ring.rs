@@ -416,7 +416,7 @@ mod tests {
                 while recent.len() > OPEN {
                     recent.pop_front();
                 }
-                let since = recent.front().copied().unwrap_or_default();
+                let since = recent.front().copied().unwrap_or(Timestamp(0));
                 for (number, packet, value, answered) in &mut open {
                     now += 1;
                     // Only what we have not answered is known without being told.
