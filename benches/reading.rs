@@ -172,6 +172,7 @@ impl Bench {
             sensors: Vec::new(),
             series: Vec::new(),
             positions: Vec::new(),
+            arrivals: Vec::new(),
             source_ledger: LedgerDelta::default(),
             dead_letters: Vec::new(),
             outcomes: vec![outcome],

@@ -86,6 +86,7 @@ on_every_store! {
         batch_numbers_are_never_given_twice,
         positions_and_definitions_follow_the_last_batch,
         old_idempotency_keys_expire_and_positions_do_not,
+        arrivals_are_written_over_and_expire,
         a_dropped_commit_leaves_nothing_open;
     positions:
         a_claim_takes_the_partitions_from_their_owner,

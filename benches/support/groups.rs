@@ -76,6 +76,7 @@ fn batch(number: u64, series: u32, made: usize, size: usize) -> CompleteBatch {
             offset: made as i64,
             epoch: None,
         }],
+        arrivals: Vec::new(),
         source_ledger: LedgerDelta::default(),
         dead_letters: Vec::new(),
         outcomes: vec![outcome],

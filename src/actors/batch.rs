@@ -20,7 +20,7 @@ use tokio::sync::oneshot;
 use super::permits::Permit;
 use crate::domain::{BatchNumber, BatchTime, DeadLetter, LedgerDelta, SourceName};
 use crate::storage::{
-    CompleteBatch, Conflict, Position, Refused, SensorDefinition, SeriesDefinition, SliceOutcome,
+    ArrivalPage, CompleteBatch, Conflict, Position, Refused, SensorDefinition, SeriesDefinition, SliceOutcome,
 };
 
 /// What became of a batch, as its source is told.
@@ -82,6 +82,7 @@ pub struct Cargo {
     pub sensors: Vec<SensorDefinition>,
     pub series: Vec<SeriesDefinition>,
     pub positions: Vec<Position>,
+    pub arrivals: Vec<ArrivalPage>,
     pub source_ledger: LedgerDelta,
     /// What was refused at the edge, with the ledgers of the sensors it named.
     pub refused: SliceOutcome,
@@ -211,6 +212,7 @@ impl Train {
                 sensors: cargo.sensors,
                 series: cargo.series,
                 positions: cargo.positions,
+                arrivals: cargo.arrivals,
                 source_ledger: cargo.source_ledger,
                 dead_letters: cargo.dead_letters,
                 outcomes,

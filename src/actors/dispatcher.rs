@@ -187,6 +187,7 @@ impl<W> Dispatcher<W> {
             sensors: Vec::new(),
             series: Vec::new(),
             positions: Vec::new(),
+            arrivals: Vec::new(),
             source_ledger: LedgerDelta::default(),
             refused: SliceOutcome::default(),
             dead_letters: Vec::new(),

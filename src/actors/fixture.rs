@@ -63,6 +63,7 @@ pub(super) fn cargo(received: u64, acknowledgement: Acknowledgement) -> Cargo {
         sensors: Vec::new(),
         series: Vec::new(),
         positions: Vec::new(),
+        arrivals: Vec::new(),
         source_ledger: LedgerDelta::default(),
         refused: SliceOutcome::default(),
         dead_letters: Vec::new(),

@@ -30,6 +30,7 @@ pub struct CompleteBatch {
     pub sensors: Vec<SensorDefinition>,
     pub series: Vec<SeriesDefinition>,
     pub positions: Vec<Position>,
+    pub arrivals: Vec<ArrivalPage>,
     /// Input without a sensor: counted on the source. The store adds nothing to it.
     pub source_ledger: LedgerDelta,
     pub dead_letters: Vec<DeadLetter>,
@@ -145,6 +146,21 @@ pub struct Position {
     pub epoch: Option<i64>,
 }
 
+/// Some of the messages that a session brought one after the other, and when each came first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ArrivalPage {
+    pub source: SourceName,
+    pub session: String,
+    /// The row of the session that it is written into, over what is there.
+    pub slot: u32,
+    /// Its number; those of a session only grow.
+    pub page: u64,
+    /// It may go after that.
+    pub kept_until: Timestamp,
+    /// Means nothing to a store.
+    pub entries: Vec<u8>,
+}
+
 /// What a claim of a partition gives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Claimed {
@@ -173,6 +189,15 @@ pub(super) fn newest_positions(batches: &[CompleteBatch]) -> Vec<(BatchTime, &Po
         .flat_map(|batch| batch.positions.iter().map(|position| (batch.at, position)));
     let newest: BTreeMap<_, _> = all
         .map(|(at, position)| ((&position.source, &position.partition), (at, position)))
+        .collect();
+    newest.into_values().collect()
+}
+
+/// What is written last into each row of arrivals, in the order of their keys.
+pub(super) fn newest_arrivals(batches: &[CompleteBatch]) -> Vec<&ArrivalPage> {
+    let all = batches.iter().flat_map(|batch| &batch.arrivals);
+    let newest: BTreeMap<_, _> = all
+        .map(|page| ((&page.source, &page.session, page.slot), page))
         .collect();
     newest.into_values().collect()
 }

@@ -6,7 +6,7 @@
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use super::StoreError;
+use super::{ArrivalPage, StoreError};
 use crate::domain::{
     Anomaly, DeadLetter, Flags, Ledger, Micros, SensorKey, Seq, SeriesId, SourceName, Timestamp, WindowResult,
 };
@@ -77,6 +77,8 @@ pub trait History: Send + Sync + 'static {
     async fn revoke_token(&self, id: &str) -> Result<bool, StoreError>;
 
     async fn position(&self, source: &SourceName, partition: &str) -> Result<Option<i64>, StoreError>;
+    /// What is remembered of a session, in no order.
+    async fn arrivals(&self, source: &SourceName, session: &str) -> Result<Vec<ArrivalPage>, StoreError>;
 
     /// A sensor's pause must outlive the process.
     async fn set_paused(&self, sensor: SensorKey, paused: bool) -> Result<(), StoreError>;
@@ -216,4 +218,6 @@ pub struct Expiry {
     pub batches_before: Option<Timestamp>,
     /// Positions that remember an idempotency key, by the arrival that they remember.
     pub idempotency_before: Option<Timestamp>,
+    /// Arrivals of sessions that are kept for no longer than that.
+    pub arrivals_before: Option<Timestamp>,
 }

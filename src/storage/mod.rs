@@ -30,7 +30,7 @@ use crate::domain::{ActiveTime, BatchNumber, SensorKey, SourceName, Timestamp};
 
 pub use archives::Archives;
 pub use commit::{
-    BatchReport, Claimed, CommitGroup, CommitReport, CompleteBatch, Conflict, InstanceId, Numbers, Position,
+    ArrivalPage, BatchReport, Claimed, CommitGroup, CommitReport, CompleteBatch, Conflict, InstanceId, Numbers, Position,
     Refused, Row, SensorDefinition, SeriesDefinition, SliceOutcome, Snapshot,
 };
 pub use error::{Cause, ErrorClass, StoreError};

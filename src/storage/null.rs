@@ -9,13 +9,13 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use async_trait::async_trait;
 use parking_lot::Mutex;
 
-use super::commit::{epochs, moved, newest_positions};
+use super::commit::{epochs, moved, newest_arrivals, newest_positions};
 use super::history::{
     AuditRow, Bucket, Expiry, History, Page, RestartRow, SensorRecord, StoredDeadLetter, StoredPoint,
     TokenRow,
 };
 use super::{
-    BatchReport, Claimed, CommitGroup, CommitReport, ErrorClass, InstanceId, Loaded, Numbers, Scope,
+    ArrivalPage, BatchReport, Claimed, CommitGroup, CommitReport, ErrorClass, InstanceId, Loaded, Numbers, Scope,
     SensorDefinition, SeriesDefinition, Store, StoreError, StoredSensor, WriterState,
 };
 use crate::domain::{
@@ -29,6 +29,7 @@ pub struct NullStore {
     /// The last batch and one; 0 before the first.
     last_batch: AtomicU64,
     positions: Mutex<HashMap<(SourceName, String), Claimed>>,
+    arrivals: Mutex<HashMap<(SourceName, String, u32), ArrivalPage>>,
     rows: AtomicU64,
     groups: AtomicU64,
 }
@@ -126,6 +127,10 @@ impl Store for NullStore {
 
     async fn commit(&self, group: &CommitGroup) -> Result<CommitReport, StoreError> {
         self.hold_positions(group)?;
+        for page in newest_arrivals(&group.batches) {
+            let key = (page.source.clone(), page.session.clone(), page.slot);
+            self.arrivals.lock().insert(key, page.clone());
+        }
         let report = self.recall(group).await?;
         self.rows.fetch_add(
             report.batches.iter().map(|batch| batch.stored).sum(),
@@ -279,6 +284,12 @@ impl History for NullStore {
         Ok(self.positions.lock().get(&key).and_then(|row| row.offset))
     }
 
+    async fn arrivals(&self, source: &SourceName, session: &str) -> Result<Vec<ArrivalPage>, StoreError> {
+        let arrivals = self.arrivals.lock();
+        let ours = |page: &&ArrivalPage| page.source == *source && page.session == session;
+        Ok(arrivals.values().filter(ours).cloned().collect())
+    }
+
     async fn set_paused(&self, _: SensorKey, _: bool) -> Result<(), StoreError> {
         Ok(())
     }
@@ -332,6 +343,7 @@ mod tests {
             sensors: Vec::new(),
             series: Vec::new(),
             positions: Vec::new(),
+            arrivals: Vec::new(),
             source_ledger: LedgerDelta::default(),
             dead_letters: Vec::new(),
             outcomes: vec![outcome],

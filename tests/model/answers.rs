@@ -59,6 +59,7 @@ fn group(number: u64) -> Arc<CommitGroup> {
         sensors: Vec::new(),
         series: Vec::new(),
         positions: Vec::new(),
+        arrivals: Vec::new(),
         source_ledger: LedgerDelta::default(),
         dead_letters: Vec::new(),
         outcomes: vec![SliceOutcome {

@@ -340,6 +340,10 @@ impl<S: Store + 'static> History for FaultyStore<S> {
         self.inner.position(source, partition).await
     }
 
+    async fn arrivals(&self, source: &SourceName, session: &str) -> Result<Vec<ArrivalPage>, StoreError> {
+        self.inner.arrivals(source, session).await
+    }
+
     async fn set_paused(&self, sensor: SensorKey, paused: bool) -> Result<(), StoreError> {
         self.inner.set_paused(sensor, paused).await
     }

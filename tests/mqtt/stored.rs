@@ -211,3 +211,34 @@ async fn without_a_database_it_waits_and_stays_connected() {
         "without a database: {waiting} messages with QoS 1 held, none lost; {lost} of 3000 with QoS 0 lost and counted"
     ));
 }
+
+/// What is remembered of messages without times is bounded by the window, not by how many come.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn however_many_messages_without_times_come_few_rows_remember_them() {
+    const MANY: usize = 10_000;
+    const WINDOW: i64 = 100;
+    let Some(broker) = Broker::start(&Options::default()).await else {
+        return;
+    };
+    let more = format!("receive_maximum = {WINDOW}\ntopics = ['many/+sensor_id/+metric']");
+    let (place, instance) = start(&source("many", &broker, &more)).await;
+    connected(&instance.api, "many").await;
+    let began = std::time::Instant::now();
+    publish(broker.address(), &timeless("many", "many", 0..MANY, QoS::AtLeastOnce)).await;
+    has_all(&instance.api, "many", MANY).await;
+    let took = began.elapsed().as_secs_f64();
+    acknowledged(&instance.api, "many").await;
+    let mut database = place.connect().await;
+    let count = async |sql: &'static str, database: &mut sqlx::SqliteConnection| -> i64 {
+        sqlx::query_scalar(sql).fetch_one(database).await.unwrap()
+    };
+    let rows = count("SELECT count(*) FROM arrivals", &mut database).await;
+    let positions = count("SELECT count(*) FROM positions WHERE source = 'many'", &mut database).await;
+    // Twice the window, on pages of 32, and one more.
+    assert!((1..=2 * WINDOW / 32 + 2).contains(&rows), "{rows} rows");
+    assert!(positions <= 2, "{positions} positions");
+    report(&format!(
+        "{MANY} messages without times: {rows} rows of arrivals, {positions} positions, {:.0} messages/s",
+        MANY as f64 / took
+    ));
+}

@@ -313,6 +313,44 @@ pub async fn old_idempotency_keys_expire_and_positions_do_not<F: Fixture>(fixtur
     }
 }
 
+/// A session has as many rows as slots, each with what was written last.
+pub async fn arrivals_are_written_over_and_expire<F: Fixture>(fixture: F) {
+    let store = opened(&fixture, 1).await;
+    let page = |session: &str, slot, page, kept_until, content: u8| ArrivalPage {
+        source: source(),
+        session: session.into(),
+        slot,
+        page,
+        kept_until: Timestamp(kept_until),
+        entries: vec![content; 40],
+    };
+    let with = |number, arrivals: Vec<ArrivalPage>| CompleteBatch {
+        arrivals,
+        ..batch(number, SliceOutcome::default())
+    };
+    let (old, newer, other) = (page("a", 0, 0, 10, 1), page("a", 1, 1, 20, 2), page("b", 0, 7, 10, 3));
+    let first = with(2, vec![page("a", 0, 0, 5, 0)]);
+    commit(&store, vec![first, with(3, vec![old.clone(), newer.clone(), other.clone()])]).await;
+    let read = async |session: &str| {
+        let mut pages = store.arrivals(&source(), session).await.unwrap();
+        pages.sort_by_key(|page| page.slot);
+        pages
+    };
+    assert_eq!(read("a").await, [old, newer.clone()]);
+    let over = page("a", 0, 2, 30, 4);
+    commit(&store, vec![with(4, vec![over.clone()])]).await;
+    assert_eq!(read("a").await, [over.clone(), newer]);
+    assert_eq!(read("b").await, [other]);
+    assert!(store.arrivals(&SourceName::parse("else").unwrap(), "a").await.unwrap().is_empty());
+    let expiry = Expiry {
+        arrivals_before: Some(Timestamp(30)),
+        ..Default::default()
+    };
+    assert_eq!(store.expire(&expiry).await.unwrap(), 2);
+    assert_eq!(read("a").await, [over]);
+    assert!(read("b").await.is_empty());
+}
+
 /// A caller that goes away in the middle leaves the group out or in, never half, and nothing locked.
 pub async fn a_dropped_commit_leaves_nothing_open<F: Fixture>(fixture: F) {
     let store = opened(&fixture, 2).await;

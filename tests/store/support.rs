@@ -176,6 +176,7 @@ pub fn batch(number: u64, outcome: SliceOutcome) -> CompleteBatch {
         sensors: Vec::new(),
         series: Vec::new(),
         positions: Vec::new(),
+        arrivals: Vec::new(),
         source_ledger: LedgerDelta::default(),
         dead_letters: Vec::new(),
         outcomes: vec![outcome],

@@ -15,7 +15,7 @@ use crate::domain::{
     DeadLetter, LedgerDelta, MetricName, Quality, Reading, RejectReason, SensorId, SensorKey, SeriesId,
     TimeError, Timestamp,
 };
-use crate::storage::SliceOutcome;
+use crate::storage::{ArrivalPage, SliceOutcome};
 
 /// How much of the name of a field is quoted, in bytes: it may be as long as a payload.
 const MAX_QUOTED: usize = 256;
@@ -55,6 +55,8 @@ pub struct DraftBatch<'i> {
     pub(super) source_ledger: LedgerDelta,
     rejected: FxHashMap<SensorKey, u64>,
     pub(super) dead_letters: Vec<DeadLetter>,
+    /// When messages of it came first, for those that are sent again.
+    pub(super) arrivals: Vec<ArrivalPage>,
     /// Something new had no number: the batch is to be made again when there are some.
     pub(super) incomplete: bool,
 }
@@ -87,6 +89,7 @@ impl<'i> DraftBatch<'i> {
             source_ledger: LedgerDelta::default(),
             rejected: FxHashMap::default(),
             dead_letters: Vec::new(),
+            arrivals: Vec::new(),
             incomplete: false,
         }
     }

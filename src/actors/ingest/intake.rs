@@ -209,6 +209,7 @@ impl Intake {
             sensors,
             series,
             positions,
+            arrivals: std::mem::take(&mut batch.arrivals),
             source_ledger: batch.source_ledger,
             refused: batch.rejections(),
             dead_letters: std::mem::take(&mut batch.dead_letters),

@@ -20,6 +20,7 @@ mod polled;
 mod simulated;
 
 pub use arrivals::{Arrival, ArrivalKey, Arrivals};
+use arrivals::{MessageId, Seen, Session, SessionName, pages};
 pub use control::{
     Seek, SeekError, SeekTo, SeekedTo, SourceCommand, SourceDetail, SourceState, SourceStatus,
 };

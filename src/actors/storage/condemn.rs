@@ -129,6 +129,7 @@ fn only(batch: &CompleteBatch, some: &[SensorKey], registry: &Registry) -> Compl
     let some: FxHashSet<SensorKey> = some.iter().copied().collect();
     let mut part = CompleteBatch {
         positions: Vec::new(),
+        arrivals: Vec::new(),
         source_ledger: LedgerDelta::default(),
         dead_letters: Vec::new(),
         ..batch.clone()
@@ -331,6 +332,7 @@ mod tests {
             sensors: vec![sensor],
             series: vec![series],
             positions: Vec::new(),
+            arrivals: Vec::new(),
             source_ledger: LedgerDelta::default(),
             dead_letters: vec![letter(SensorKey(3))],
             outcomes,

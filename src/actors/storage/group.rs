@@ -138,6 +138,7 @@ mod tests {
                 sensors: Vec::new(),
                 series: Vec::new(),
                 positions: Vec::new(),
+                arrivals: Vec::new(),
                 source_ledger: LedgerDelta::default(),
                 dead_letters: Vec::new(),
                 outcomes: vec![SliceOutcome {

@@ -40,6 +40,7 @@ impl Retention {
             restarts_before: before(self.restarts),
             batches_before: before(self.batches),
             idempotency_before: before(self.idempotency_keys),
+            arrivals_before: Some(now),
         }
     }
 }

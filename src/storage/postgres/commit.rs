@@ -12,7 +12,7 @@ use super::entries::Pending;
 use super::fault::Fault;
 use super::statement::{bytes, number, text};
 use super::time::Time;
-use super::{EntrySettings, entries, ledger, positions, readings, rollup, windows};
+use super::{EntrySettings, arrivals, entries, ledger, positions, readings, rollup, windows};
 use crate::domain::{BatchTime, DeadLetter, Home, Timestamp};
 use crate::storage::commit::MADE_ELSEWHERE;
 use crate::storage::judgement::outcomes;
@@ -88,6 +88,7 @@ pub(super) async fn write(
     let contradictions = readings::dead_letters(connection, batches, &judged).await?;
     write_dead_letters(connection, batches, &contradictions).await?;
     positions::write(connection, batches).await?;
+    arrivals::write(connection, batches).await?;
 
     let mut report = CommitReport {
         batches: judged.reports(batches.len()),

@@ -23,11 +23,13 @@ pub(super) async fn expire(store: &PostgresStore, limits: &Expiry) -> Result<u64
     let restarts = ("deleting old restarts", DELETE_RESTARTS);
     let batches = ("deleting old batch times", DELETE_BATCHES);
     let keys = ("deleting old idempotency keys", DELETE_KEYS);
+    let arrivals = ("deleting old arrivals", DELETE_ARRIVALS);
     for ((what, sql), before) in [
         (letters, limits.dead_letters_before),
         (restarts, limits.restarts_before),
         (batches, limits.batches_before),
         (keys, limits.idempotency_before),
+        (arrivals, limits.arrivals_before),
     ] {
         if let Some(before) = before {
             gone += repeat(store, what, sql, before).await?;
@@ -85,6 +87,9 @@ const DELETE_BATCHES: &str =
 const DELETE_KEYS: &str = "DELETE FROM positions WHERE ctid = ANY(ARRAY(SELECT ctid FROM positions
     WHERE partition >= 'idempotency/' AND partition < 'idempotency0'
         AND \"offset\" < (extract(epoch FROM $1::timestamptz) * 1000000)::bigint LIMIT $2))";
+
+const DELETE_ARRIVALS: &str = "DELETE FROM arrivals WHERE ctid = ANY(ARRAY(SELECT ctid FROM arrivals
+    WHERE kept_until < $1 LIMIT $2)) AND kept_until < $1";
 
 /// Runs `sql`, which deletes up to `$2` rows before `$1`, until nothing is left to delete.
 async fn repeat(

@@ -7,13 +7,13 @@ use super::connection::within;
 use super::fault::Fault;
 use super::statement::{number, text};
 use super::time::Time;
-use super::{PostgresStore, buckets, expire, records, series};
+use super::{PostgresStore, arrivals, buckets, expire, records, series};
 use crate::domain::{Anomaly, Ledger, SensorKey, SeriesId, SourceName, Timestamp, WindowResult};
 use crate::storage::history::{
     AuditRow, Bucket, Expiry, History, Page, RestartRow, SensorRecord, StoredDeadLetter, StoredPoint,
     TokenRow,
 };
-use crate::storage::{ErrorClass, StoreError};
+use crate::storage::{ArrivalPage, ErrorClass, StoreError};
 
 /// Asks on a reader of its own and says what was asked where it fails.
 macro_rules! ask {
@@ -184,6 +184,10 @@ impl History for PostgresStore {
 
     async fn position(&self, source: &SourceName, partition: &str) -> Result<Option<i64>, StoreError> {
         ask!(self, "reading a position", records::position(source, partition))
+    }
+
+    async fn arrivals(&self, source: &SourceName, session: &str) -> Result<Vec<ArrivalPage>, StoreError> {
+        ask!(self, "reading arrivals", arrivals::read(source, session))
     }
 
     async fn set_paused(&self, sensor: SensorKey, paused: bool) -> Result<(), StoreError> {

@@ -8,6 +8,7 @@
 //! unknown, a role that may not do what we must unusable: see [`fault`].
 
 mod archives;
+mod arrivals;
 mod buckets;
 mod commit;
 mod connection;

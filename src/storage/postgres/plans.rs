@@ -55,6 +55,7 @@ async fn filled(url: &str, timescale: Timescale) -> PostgresStore {
         sensors: Vec::new(),
         series: Vec::new(),
         positions: Vec::new(),
+        arrivals: Vec::new(),
         source_ledger: LedgerDelta::default(),
         dead_letters: Vec::new(),
         outcomes: vec![outcome],

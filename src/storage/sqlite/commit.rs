@@ -8,7 +8,7 @@ use sqlx::sqlite::SqliteConnection;
 
 use super::fault::Fault;
 use super::statement::MultiRow;
-use super::{ledger, positions, readings, windows};
+use super::{arrivals, ledger, positions, readings, windows};
 use crate::domain::{BatchTime, DeadLetter, Home};
 use crate::storage::commit::MADE_ELSEWHERE;
 use crate::storage::judgement::outcomes;
@@ -38,6 +38,7 @@ pub(super) async fn write(
     let contradictions = readings::dead_letters(connection, batches, &judged).await?;
     write_dead_letters(connection, batches, &contradictions).await?;
     positions::write(connection, batches).await?;
+    arrivals::write(connection, batches).await?;
 
     let mut report = CommitReport {
         batches: judged.reports(batches.len()),

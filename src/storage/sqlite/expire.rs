@@ -49,25 +49,33 @@ pub(super) async fn expire(store: &SqliteStore, limits: &Expiry) -> Result<u64, 
         .await?;
     }
     if let Some(before) = limits.idempotency_before {
-        gone += idempotency_keys(store, before).await?;
+        gone += repeat(store, "deleting old idempotency keys", DELETE_KEYS, before).await?;
+    }
+    if let Some(before) = limits.arrivals_before {
+        gone += repeat(store, "deleting old arrivals", DELETE_ARRIVALS, before).await?;
     }
     Ok(gone)
 }
 
 /// Their offset is the arrival that they remember. `0` comes after `/`.
-async fn idempotency_keys(store: &SqliteStore, before: Timestamp) -> Result<u64, StoreError> {
+const DELETE_KEYS: &str =
+    "DELETE FROM positions WHERE (source, partition) IN (SELECT source, partition FROM positions
+    WHERE partition >= 'idempotency/' AND partition < 'idempotency0' AND offset < ? LIMIT ?)";
+const DELETE_ARRIVALS: &str =
+    "DELETE FROM arrivals WHERE (source, session, slot) IN (SELECT source, session, slot FROM arrivals
+    WHERE kept_until < ? LIMIT ?)";
+
+/// Runs `sql`, which deletes some rows before the time, until nothing is left to delete.
+async fn repeat(
+    store: &SqliteStore,
+    what: &str,
+    sql: &'static str,
+    before: Timestamp,
+) -> Result<u64, StoreError> {
     let mut gone = 0;
     loop {
-        let delete = sqlx::query(
-            "DELETE FROM positions WHERE (source, partition) IN (SELECT source, partition FROM positions
-             WHERE partition >= 'idempotency/' AND partition < 'idempotency0' AND offset < ? LIMIT ?)",
-        )
-        .bind(before.0)
-        .bind(CHUNK);
-        let deleted = store
-            .write("deleting old idempotency keys", delete)
-            .await?
-            .rows_affected();
+        let delete = sqlx::query(sql).bind(before.0).bind(CHUNK);
+        let deleted = store.write(what, delete).await?.rows_affected();
         if deleted == 0 {
             return Ok(gone);
         }

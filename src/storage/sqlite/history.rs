@@ -5,13 +5,13 @@ use async_trait::async_trait;
 use super::connection::finish;
 use super::fault::Fault;
 use super::statement::MultiRow;
-use super::{SqliteStore, expire, records, series};
+use super::{SqliteStore, arrivals, expire, records, series};
 use crate::domain::{Anomaly, Ledger, SensorKey, SeriesId, SourceName, Timestamp, WindowResult};
 use crate::storage::history::{
     AuditRow, Bucket, Expiry, History, Page, RestartRow, SensorRecord, StoredDeadLetter, StoredPoint,
     TokenRow,
 };
-use crate::storage::{ErrorClass, StoreError};
+use crate::storage::{ArrivalPage, ErrorClass, StoreError};
 
 /// Asks on a reader of its own and says what was asked where it fails.
 macro_rules! ask {
@@ -153,6 +153,10 @@ impl History for SqliteStore {
 
     async fn position(&self, source: &SourceName, partition: &str) -> Result<Option<i64>, StoreError> {
         ask!(self, "reading a position", records::position(source, partition))
+    }
+
+    async fn arrivals(&self, source: &SourceName, session: &str) -> Result<Vec<ArrivalPage>, StoreError> {
+        ask!(self, "reading arrivals", arrivals::read(source, session))
     }
 
     async fn set_paused(&self, sensor: SensorKey, paused: bool) -> Result<(), StoreError> {

@@ -8,6 +8,7 @@
 //! unusable.
 
 mod archives;
+mod arrivals;
 mod commit;
 mod connection;
 mod expire;

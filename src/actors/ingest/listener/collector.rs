@@ -17,7 +17,7 @@ use super::answers::Verdict;
 use super::counters::{Counted, Counters};
 use super::wire::Message;
 use crate::actors::batch::{Delivery, Receipt};
-use crate::actors::ingest::{Arrival, DraftBatch, Intake, Payload, Place};
+use crate::actors::ingest::{Arrival, DraftBatch, Intake, Payload, Place, Seen, pages};
 use crate::domain::{RejectReason, Timestamp};
 use crate::storage::Position;
 
@@ -31,7 +31,7 @@ pub struct Offered {
     pub id: Option<u16>,
     /// When it came, and how that is remembered for a redelivery.
     pub at: Timestamp,
-    pub arrival: Option<Arrival>,
+    pub arrival: Option<Seen>,
     /// That its device has a session, to be stored with it.
     pub session: Option<Arrival>,
     /// Why it is refused unread.
@@ -77,11 +77,11 @@ pub async fn collect(intake: Intake, mut offers: mpsc::UnboundedReceiver<Offered
         if waiting.is_empty() && offers.recv_many(&mut waiting, MAX_MESSAGES).await == 0 {
             break;
         }
-        let (batch, filled) = fill(&intake, &waiting);
+        let (mut batch, filled) = fill(&intake, &waiting);
         let rest = waiting.split_off(filled.messages);
         let messages = std::mem::replace(&mut waiting, rest);
         let found = Found::new(&batch, &messages);
-        let positions = positions(&filled, &messages);
+        let positions = remember(&mut batch, &filled, &messages, intake.now());
         match intake.send(batch, filled.bytes, positions).await {
             Ok(delivery) => {
                 let counters = counters.clone();
@@ -106,9 +106,9 @@ pub async fn collect(intake: Intake, mut offers: mpsc::UnboundedReceiver<Offered
 /// For messages that together are more than may be under way.
 async fn alone(intake: &Intake, message: Offered, counters: &Counters) {
     let messages = vec![message];
-    let (batch, filled) = fill(intake, &messages);
+    let (mut batch, filled) = fill(intake, &messages);
     let found = Found::new(&batch, &messages);
-    let positions = positions(&filled, &messages);
+    let positions = remember(&mut batch, &filled, &messages, intake.now());
     let delivery = intake.deliver(batch, filled.bytes, positions).await;
     let delivery = delivery.unwrap_or_else(|error| {
         tracing::error!(source = intake.source().as_str(), %error, "a message can never be sent off");
@@ -162,11 +162,12 @@ fn fill<'i>(intake: &'i Intake, messages: &[Offered]) -> (DraftBatch<'i>, Filled
 }
 
 /// What has to be remembered of the messages: arrivals that stand in for a time, and sessions.
-fn positions(filled: &Filled, messages: &[Offered]) -> Vec<Position> {
+fn remember(batch: &mut DraftBatch<'_>, filled: &Filled, messages: &[Offered], now: Timestamp) -> Vec<Position> {
     let undated = filled.undated.iter();
     let undated = undated.filter_map(|number| messages.get(*number)?.arrival.as_ref());
+    batch.arrivals = pages(undated, now);
     let sessions = messages.iter().filter_map(|message| message.session.as_ref());
-    undated.chain(sessions).map(Arrival::position).collect()
+    sessions.map(Arrival::position).collect()
 }
 
 /// What the decoder found in the messages of a batch.

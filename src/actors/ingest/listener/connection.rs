@@ -23,7 +23,7 @@ use super::login::Device;
 use super::queue::{Queue, Settled};
 use super::wire::{Delivery, Message, Packet, Publish, Reader, Violation};
 use super::{Order, Shared};
-use crate::actors::ingest::{Arrival, ArrivalKey};
+use crate::actors::ingest::{Arrival, MessageId, Seen, Session};
 use crate::actors::storage::retry;
 use crate::domain::{Micros, Timestamp};
 
@@ -75,18 +75,26 @@ pub struct Connection<'s, S> {
     pub orders: watch::Receiver<Order>,
 }
 
-/// A message that waits for room.
-pub struct Held {
+/// A message that has come.
+pub struct Taken {
     publish: Publish,
+    /// What it takes, in bytes.
     size: usize,
+    at: Timestamp,
+    /// What it will have in common with itself, if it can be sent again.
+    id: Option<MessageId>,
+}
+
+/// A message that waits for room, or for the memory of its session.
+pub struct Held {
+    taken: Taken,
     room: Pin<Box<dyn Future<Output = Room> + Send>>,
 }
 
 /// What a message needs to be sent on its way.
 struct Room {
     permit: OwnedSemaphorePermit,
-    at: Timestamp,
-    arrival: Option<Arrival>,
+    memory: Option<Session>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Connection<'_, S> {
@@ -146,8 +154,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Connection<'_, S> {
                         next = self.queue.ready();
                     }
                 }
-                (publish, size, room) = wait(&mut self.held), if order == Order::Run => {
-                    self.offer(publish, size, room);
+                (taken, room) = wait(&mut self.held), if order == Order::Run => {
+                    self.device.memory = room.memory;
+                    self.offer(taken, room.permit);
                 }
                 read = stream.read(&mut buffer[..]), if listening => match read {
                     Ok(0) | Err(_) => return End::Lost,
@@ -247,19 +256,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Connection<'_, S> {
             .unwrap_or(u32::MAX)
             .min(self.shared.limits.room);
         let permit = self.shared.room.clone().try_acquire_many_owned(weight).ok();
+        if permit.is_none() && publish.delivery == Delivery::AtMostOnce {
+            counters.lost.inc();
+            return Ok(());
+        }
+        let Message { topic, payload } = &publish.message;
+        let id = publish.delivery.id().filter(|_| self.device.name.is_some());
+        let taken = Taken {
+            id: id.map(|id| MessageId::new(id, topic, payload.as_slice())),
+            publish,
+            size,
+            at: self.device.arrives(self.shared.intake.now()),
+        };
         match permit {
-            Some(permit) if !publish.delivery.is_again() => {
-                let at = self.device.arrives(self.shared.intake.now());
-                let key = publish.delivery.id().map(|id| self.key(&publish, id));
-                let arrival = key.map(|key| self.shared.arrivals.first(key, at));
-                self.offer(publish, size, Room { permit, at, arrival });
-            }
-            None if publish.delivery == Delivery::AtMostOnce => _ = counters.lost.inc(),
+            Some(permit) if taken.id.is_none() || self.device.memory.is_some() => self.offer(taken, permit),
             permit => {
-                let arrival = self.arrival(&publish);
-                let room = self.shared.room.clone();
+                let (memory, room) = (self.memory(), self.shared.room.clone());
                 let room = Box::pin(async move {
-                    let arrival = arrival.await;
+                    let memory = memory.await;
                     let permit = match permit {
                         Some(permit) => permit,
                         None => match room.acquire_many_owned(weight).await {
@@ -268,36 +282,34 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Connection<'_, S> {
                             Err(_) => std::future::pending().await,
                         },
                     };
-                    Room {
-                        permit,
-                        at: arrival.time,
-                        arrival: Some(arrival),
-                    }
+                    Room { permit, memory }
                 });
-                self.held = Some(Held { publish, size, room });
+                self.held = Some(Held { taken, room });
             }
         }
         Ok(())
     }
 
-    /// When a message came first; waits for the database where that has to be looked up.
-    fn arrival(&mut self, publish: &Publish) -> impl Future<Output = Arrival> + Send + use<S> {
-        let now = self.device.arrives(self.shared.intake.now());
-        let key = self.key(publish, publish.delivery.id().unwrap_or_default());
-        let most = usize::from(self.shared.limits.receive_maximum);
-        let window = self.device.lease.state.lock().window(most);
-        let since = window.unwrap_or_else(|| now.saturating_sub(self.shared.limits.redelivery));
+    /// When messages of the session came first; waits for the database where that has to be read.
+    fn memory(&self) -> impl Future<Output = Option<Session>> + Send + use<S> {
+        let Device { memory, name, lease, kept, .. } = &*self.device;
+        let (memory, name, state) = (memory.clone(), name.clone(), lease.state.clone());
+        let (present, kept) = (lease.present, *kept);
+        let window = usize::from(self.shared.limits.receive_maximum);
         let arrivals = self.shared.arrivals.clone();
-        let again = publish.delivery.is_again();
         async move {
-            if !again {
-                return arrivals.first(key, now);
-            }
+            let (None, Some(name)) = (&memory, name) else {
+                return memory;
+            };
             let mut attempt = 0;
             loop {
-                match arrivals.again(key.clone(), since, now).await {
-                    Ok(arrival) => return arrival,
-                    Err(error) => tracing::warn!(%error, "a redelivery waits for the database"),
+                match arrivals.session(name.clone(), window, kept).await {
+                    Ok(memory) => {
+                        memory.turn(present);
+                        state.lock().memory = Some(memory.clone());
+                        return Some(memory);
+                    }
+                    Err(error) => tracing::warn!(%error, "a message waits for the database"),
                 }
                 tokio::time::sleep(retry::pause(attempt)).await;
                 attempt = attempt.saturating_add(1);
@@ -305,12 +317,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Connection<'_, S> {
         }
     }
 
-    fn key(&self, publish: &Publish, id: u16) -> ArrivalKey {
-        let Message { topic, payload } = &publish.message;
-        ArrivalKey::mqtt(&self.device.client, id, topic, payload.as_slice())
+    /// Notes a message in the memory of its session.
+    fn see(&self, taken: &Taken) -> Option<Seen> {
+        let (id, memory) = (taken.id?, self.device.memory.as_ref()?);
+        if !taken.publish.delivery.is_again() {
+            return Some(memory.first(id, taken.at));
+        }
+        let most = usize::from(self.shared.limits.receive_maximum);
+        let window = self.device.lease.state.lock().window(most);
+        let since = window.unwrap_or_else(|| taken.at.saturating_sub(self.shared.limits.redelivery));
+        Some(memory.again(id, since, taken.at))
     }
 
-    fn offer(&mut self, publish: Publish, size: usize, room: Room) {
+    fn offer(&mut self, taken: Taken, permit: OwnedSemaphorePermit) {
+        let arrival = self.see(&taken);
+        let at = arrival.as_ref().map_or(taken.at, Seen::time);
+        let Taken { publish, size, .. } = taken;
         let (fate, told) = oneshot::channel();
         let id = publish.delivery.id();
         let with = match publish.delivery {
@@ -322,19 +344,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Connection<'_, S> {
         if let (Some(id), Some(with)) = (id, with) {
             self.queue.push(id, with, size, told);
             let most = usize::from(self.shared.limits.receive_maximum);
-            self.device.lease.state.lock().arrived(room.at, most);
-            session = self.device.mark(self.shared, room.at);
+            self.device.lease.state.lock().arrived(at, most);
+            session = self.device.mark(self.shared, at);
         }
         let refusal = self.device.refusal(self.shared, &publish.message.topic);
         self.shared.offer(Offered {
             message: publish.message,
             id,
-            at: room.at,
-            arrival: room.arrival,
+            at,
+            arrival,
             session,
             refusal,
             fate,
-            hold: Hold::new(&self.shared.counters, room.permit),
+            hold: Hold::new(&self.shared.counters, permit),
         });
     }
 
@@ -343,6 +365,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Connection<'_, S> {
             return;
         };
         let version = self.device.version;
+        if let Some(memory) = &self.device.memory {
+            memory.acknowledged(settled.id);
+        }
         if settled.with == Acknowledge::Pubrec && !answers::frees(version, verdict) {
             self.device.lease.state.lock().unreleased.insert(settled.id);
         }
@@ -364,13 +389,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Connection<'_, S> {
 }
 
 /// The message that was held, when there is room for it; for ever if there is none.
-async fn wait(held: &mut Option<Held>) -> (Publish, usize, Room) {
+async fn wait(held: &mut Option<Held>) -> (Taken, Room) {
     let Some(waiting) = held else {
         return std::future::pending().await;
     };
     let room = waiting.room.as_mut().await;
     match held.take() {
-        Some(held) => (held.publish, held.size, room),
+        Some(held) => (held.taken, room),
         None => unreachable!("it was there just before"),
     }
 }

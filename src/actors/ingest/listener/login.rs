@@ -18,11 +18,14 @@ use super::answers::{self, Welcome};
 use super::connection::READ_BYTES;
 use super::sessions::{Begin, Lease, Owner};
 use super::wire::{Connect, Message, Packet, Reader, Version, Violation};
-use crate::actors::ingest::ArrivalKey;
-use crate::domain::Timestamp;
+use crate::actors::ingest::{ArrivalKey, Session, SessionName};
+use crate::domain::{Micros, Timestamp};
 
 /// The longest client identifier, in bytes.
 const MAX_CLIENT: usize = 256;
+
+/// How much longer than its session it is remembered when messages came.
+const MARGIN: Micros = 3_600_000_000;
 
 /// A device that has logged in.
 pub struct Device {
@@ -33,6 +36,12 @@ pub struct Device {
     /// How long it may be silent; `None`: for ever.
     pub patience: Option<Duration>,
     pub lease: Lease,
+    /// Whose packet ids it uses; `None` if it has no name to come again under.
+    pub name: Option<SessionName>,
+    /// When its messages came first, once that is read.
+    pub memory: Option<Session>,
+    /// How long that is kept after the last of them.
+    pub kept: Micros,
     /// When its last message arrived.
     pub last: Timestamp,
     /// Under which key it is stored that it has a session, if it does.
@@ -148,11 +157,18 @@ async fn admit(shared: &Shared, connect: Connect) -> Result<(Device, Welcome), C
         client: client.clone(),
     };
     let session = ArrivalKey::mqtt_session(owner.user.as_deref(), &client);
+    // Version 3.1.1 cannot tell a device what name it was given.
+    let returns = !nameless || version == Version::V5;
+    let name = returns.then(|| SessionName::device(owner.user.as_deref(), &client));
     let begin = match clean {
         true => Begin::Anew,
         false => begin(shared, &owner, &session).await?,
     };
     let lease = shared.sessions.open(owner, begin, kept);
+    let memory = lease.state.lock().memory.clone();
+    if let Some(memory) = &memory {
+        memory.turn(true);
+    }
     let kept_seconds = u32::try_from(kept.as_secs()).unwrap_or(u32::MAX);
     let welcome = Welcome {
         session_present: lease.present,
@@ -169,6 +185,13 @@ async fn admit(shared: &Shared, connect: Connect) -> Result<(Device, Welcome), C
         will: connect.will,
         patience: Some(Duration::from_secs(keep_alive.into()).mul_f64(1.5)),
         lease,
+        name,
+        memory,
+        // A connection may go on for a while after its last message.
+        kept: Micros::try_from(kept.as_micros())
+            .unwrap_or(Micros::MAX)
+            .max(limits.redelivery)
+            .saturating_add(MARGIN),
         last: Timestamp::MIN,
         session: (!kept.is_zero()).then_some(session),
         marked: None,

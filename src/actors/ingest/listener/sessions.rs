@@ -19,6 +19,7 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use crate::actors::ingest::Session;
 use crate::domain::Timestamp;
 
 /// Who a session belongs to.
@@ -68,10 +69,12 @@ struct Entry {
 }
 
 /// What outlives a connection.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct State {
     /// QoS 2 messages that are stored and not released.
     pub unreleased: HashSet<u16>,
+    /// When its messages came first, once that is read.
+    pub memory: Option<Session>,
     /// When the last messages arrived.
     recent: VecDeque<Timestamp>,
 }

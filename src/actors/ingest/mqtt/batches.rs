@@ -17,7 +17,7 @@ use super::packets::Qos;
 use super::session::LinkError;
 use super::source::Shared;
 use crate::actors::batch::Delivery;
-use crate::actors::ingest::{Arrival, Payload};
+use crate::actors::ingest::{Arrival, Payload, Session, pages};
 use crate::actors::permits::PermitError;
 use crate::actors::storage::retry;
 use crate::domain::{DeadLetter, Micros, RejectReason, Timestamp};
@@ -37,6 +37,8 @@ pub(super) struct Memory {
     pub since: Option<Timestamp>,
     /// Where that is stored.
     pub partition: String,
+    /// When its last messages came.
+    pub session: Session,
 }
 
 /// Of one connection.
@@ -76,8 +78,8 @@ struct Settled {
     unsafe_messages: usize,
 }
 
-/// A batch that has left, and the first arrivals that are noted for it until its fate is known.
-type Departed = (Pin<Box<dyn Future<Output = Delivery> + Send>>, Vec<Arrival>);
+/// A batch that has left.
+type Departed = Pin<Box<dyn Future<Output = Delivery> + Send>>;
 
 impl<'s> Batches<'s> {
     pub fn new(shared: &'s Shared, memory: Memory) -> Self {
@@ -146,8 +148,11 @@ impl<'s> Batches<'s> {
                     if batch.is_empty() {
                         break;
                     }
-                    self.next = match batch.iter().any(Message::may_be_known) {
-                        true => Next::Looking(Box::pin(look_up(self.shared, batch, self.memory.since))),
+                    self.next = match batch.iter().any(|message| may_be_known(message, &self.memory.session)) {
+                        true => {
+                            let (since, session) = (self.memory.since, self.memory.session.clone());
+                            Next::Looking(Box::pin(look_up(self.shared, batch, since, session)))
+                        }
                         false => Next::Ready(batch),
                     };
                 }
@@ -195,6 +200,9 @@ impl<'s> Batches<'s> {
             None => {}
         }
         self.unacknowledged -= settled.acknowledgements.len();
+        for (_, id) in &settled.acknowledgements {
+            self.memory.session.acknowledged(*id);
+        }
         Ok(settled.acknowledgements)
     }
 
@@ -255,17 +263,17 @@ impl<'s> Batches<'s> {
 
     /// Sends a batch off; gives it back where there is no room.
     fn depart(&mut self, mut batch: Vec<Message>) -> Result<(), Vec<Message>> {
-        let mut tried = self.try_depart(&batch, false);
+        let mut tried = self.try_depart(&mut batch, false);
         if let Err(PermitError::TooLarge(_)) = tried {
             // Alone, each may be small enough.
             for message in batch.drain(1..).rev() {
                 self.count_in(&message);
                 self.held.push_front(message);
             }
-            tried = self.try_depart(&batch, false);
+            tried = self.try_depart(&mut batch, false);
         }
         if let Err(PermitError::TooLarge(_)) = tried {
-            tried = self.try_depart(&batch, true);
+            tried = self.try_depart(&mut batch, true);
         }
         let departed = match tried {
             Ok(departed) => departed,
@@ -288,17 +296,19 @@ impl<'s> Batches<'s> {
         let unsafe_messages = batch.len() - acknowledgements.len();
         let oldest = batch.iter().map(Message::time).min();
         self.oldest.push_back(oldest.unwrap_or(self.last_arrival));
-        let looked_up = batch.into_iter().filter_map(|message| message.arrival.known());
-        let looked_up: Vec<Arrival> = looked_up.collect();
+        let retained = batch.into_iter().filter_map(|message| match message.arrival {
+            Arrived::Retained(arrival) => Some(arrival),
+            _ => None,
+        });
+        let retained: Vec<Arrival> = retained.collect();
         let undelivered = self.shared.undelivered.clone();
         // Goes on when the connection is gone: first arrivals are noted until it is known what became of them.
         self.under_way.push_back(tokio::spawn(async move {
             let delivery = match departed {
-                Some((delivery, mut noted)) => {
+                Some(delivery) => {
                     let delivery = delivery.await;
                     if matches!(delivery, Delivery::Undelivered) {
-                        noted.extend(looked_up);
-                        undelivered.keep(noted);
+                        undelivered.keep(retained);
                     }
                     Some(delivery)
                 }
@@ -313,14 +323,14 @@ impl<'s> Batches<'s> {
     }
 
     /// `None` for a batch of which nothing is to be stored. With `refuse`, its messages become dead letters whole.
-    fn try_depart(&self, batch: &[Message], refuse: bool) -> Result<Option<Departed>, PermitError> {
+    fn try_depart(&self, batch: &mut [Message], refuse: bool) -> Result<Option<Departed>, PermitError> {
         let (intake, options) = (&self.shared.intake, &self.shared.options);
         let limit = intake.settings().batch_readings;
-        let (mut noted, mut positions) = (Vec::new(), Vec::new());
+        let mut timeless = Vec::with_capacity(batch.len());
         let (mut ignored, mut bytes) = (0, 0);
         let mut filling = intake.fill();
-        for message in batch {
-            let timeless = match message.meaning(options, self.shared.topics()) {
+        for message in &*batch {
+            timeless.push(match message.meaning(options, self.shared.topics()) {
                 Meaning::Payload(payload) if refuse => {
                     let reason =
                         format!("has more than {limit} readings, or more bytes than may be under way");
@@ -352,31 +362,32 @@ impl<'s> Batches<'s> {
                     false
                 }
                 Meaning::Empty => false,
-            };
-            if timeless && message.comes_again() {
-                match &message.arrival {
-                    Arrived::Known(arrival) => positions.push(arrival.position()),
-                    Arrived::Now(time) => {
-                        let arrival = self
-                            .shared
-                            .arrivals
-                            .first(message.key(self.shared.client_id()), *time);
-                        positions.push(arrival.position());
-                        noted.push(arrival);
-                    }
-                }
-            }
+            });
         }
-        let draft = filling.finish();
+        let mut draft = filling.finish();
         if draft.received() > u64::from(limit) && !refuse {
             return Err(PermitError::TooLarge(intake.settings().share));
         }
         let departed = match draft.received() {
             0 => None,
             _ => {
-                positions.extend(self.low_water(batch));
-                let delivery = intake.try_deliver(draft, bytes, positions)?;
-                Some((Box::pin(delivery) as Pin<Box<_>>, noted))
+                let mut positions: Vec<Position> = self.low_water(batch).into_iter().collect();
+                let timeless = batch.iter_mut().zip(timeless).filter(|(_, timeless)| *timeless);
+                let mut seen = Vec::new();
+                for (message, _) in timeless {
+                    if let Arrived::Now(time) = message.arrival
+                        && message.is_acknowledged()
+                    {
+                        message.arrival = Arrived::Seen(self.memory.session.first(message.id(), time));
+                    }
+                    match &message.arrival {
+                        Arrived::Now(_) => {}
+                        Arrived::Retained(arrival) => positions.push(arrival.position()),
+                        Arrived::Seen(noted) => seen.push(noted),
+                    }
+                }
+                draft.arrivals = pages(seen, intake.now());
+                Some(Box::pin(intake.try_deliver(draft, bytes, positions)?) as Departed)
             }
         };
         self.shared.figures.ignored.inc_by(ignored);
@@ -400,30 +411,49 @@ impl<'s> Batches<'s> {
 }
 
 /// Finds out when messages came first that may have come before. Waits for the database as long as it takes.
-async fn look_up(shared: &Shared, batch: Vec<Message>, since: Option<Timestamp>) -> Vec<Message> {
+async fn look_up(
+    shared: &Shared,
+    batch: Vec<Message>,
+    since: Option<Timestamp>,
+    session: Session,
+) -> Vec<Message> {
+    // Without a time nothing of this session was ever stored; but it may be on its way.
+    let since = since.map_or(Timestamp::MIN, |since| since.saturating_sub(LOST_WITHIN));
     let mut known = Vec::with_capacity(batch.len());
     for mut message in batch {
-        if message.may_be_known() {
-            let since = match (message.published.retained, since) {
-                // It may have been there for ever.
-                (true, _) => Timestamp(i64::MIN),
-                (false, Some(since)) => since.saturating_sub(LOST_WITHIN),
-                // Nothing of this session was ever stored.
-                (false, None) => Timestamp(i64::MAX),
-            };
-            let mut attempt = 0;
-            let arrival = loop {
-                let key = message.key(shared.client_id());
-                match shared.arrivals.again(key, since, message.time()).await {
-                    Ok(arrival) => break arrival,
-                    Err(error) => shared.complain(LinkError::Store(error).to_string()),
+        if may_be_known(&message, &session) {
+            message.arrival = match message.published.retained {
+                true => Arrived::Retained(look_up_retained(shared, &message).await),
+                false if message.published.again => {
+                    Arrived::Seen(session.again(message.id(), since, message.time()))
                 }
-                tokio::time::sleep(retry::pause(attempt)).await;
-                attempt = attempt.saturating_add(1);
+                false => Arrived::Seen(session.first(message.id(), message.time())),
             };
-            message.arrival = Arrived::Known(arrival);
         }
         known.push(message);
     }
     known
+}
+
+/// Whether it may have come before: the broker says so, it was retained and comes with each subscription, or it has the packet
+/// id of one that was never acknowledged.
+fn may_be_known(message: &Message, session: &Session) -> bool {
+    let published = &message.published;
+    let sent_again = || published.again || session.is_left(published.id);
+    matches!(message.arrival, Arrived::Now(_))
+        && (published.retained || message.is_acknowledged() && sent_again())
+}
+
+async fn look_up_retained(shared: &Shared, message: &Message) -> Arrival {
+    let mut attempt = 0;
+    loop {
+        // It may have been there for ever.
+        let key = message.key(shared.client_id());
+        match shared.arrivals.again(key, Timestamp::MIN, message.time()).await {
+            Ok(arrival) => return arrival,
+            Err(error) => shared.complain(LinkError::Store(error).to_string()),
+        }
+        tokio::time::sleep(retry::pause(attempt)).await;
+        attempt = attempt.saturating_add(1);
+    }
 }

@@ -3,7 +3,7 @@
 use super::MqttOptions;
 use super::frames::Oversized;
 use super::packets::{Published, Qos};
-use crate::actors::ingest::{Arrival, ArrivalKey, Payload, Place};
+use crate::actors::ingest::{Arrival, ArrivalKey, MessageId, Payload, Place, Seen};
 use crate::decode::TopicPattern;
 use crate::domain::{RejectReason, Timestamp};
 
@@ -18,17 +18,10 @@ pub struct Message {
 /// When it came first.
 pub enum Arrived {
     Now(Timestamp),
-    /// It may have come before, and was looked up.
-    Known(Arrival),
-}
-
-impl Arrived {
-    pub fn known(self) -> Option<Arrival> {
-        match self {
-            Arrived::Now(_) => None,
-            Arrived::Known(arrival) => Some(arrival),
-        }
-    }
+    /// It was retained, and was looked up.
+    Retained(Arrival),
+    /// It is noted in the session.
+    Seen(Seen),
 }
 
 /// What is to be done with a message.
@@ -65,7 +58,8 @@ impl Message {
     pub fn time(&self) -> Timestamp {
         match &self.arrival {
             Arrived::Now(time) => *time,
-            Arrived::Known(arrival) => arrival.time,
+            Arrived::Retained(arrival) => arrival.time,
+            Arrived::Seen(seen) => seen.time(),
         }
     }
 
@@ -77,28 +71,15 @@ impl Message {
         self.published.qos != Qos::AtMostOnce
     }
 
-    /// Whether it may come again.
-    pub fn comes_again(&self) -> bool {
-        self.is_acknowledged() || self.published.retained
-    }
-
-    /// Whether it may have come before: the broker says so, or it was retained and comes with each subscription.
-    pub fn may_be_known(&self) -> bool {
-        matches!(self.arrival, Arrived::Now(_))
-            && (self.published.retained || self.published.again && self.is_acknowledged())
-    }
-
-    /// What it has in common with itself when it comes again. A retained message has its topic and its payload, and no
-    /// packet id that would mean something.
+    /// What a retained message has in common with itself when it comes again. Its packet id means nothing.
     pub fn key(&self, client_id: &str) -> ArrivalKey {
-        let Published {
-            id,
-            retained,
-            topic,
-            payload,
-            ..
-        } = &self.published;
-        ArrivalKey::mqtt(client_id, if *retained { 0 } else { *id }, topic, payload)
+        ArrivalKey::retained(client_id, &self.published.topic, &self.published.payload)
+    }
+
+    /// What any other has.
+    pub fn id(&self) -> MessageId {
+        let Published { id, topic, payload, .. } = &self.published;
+        MessageId::new(*id, topic, payload)
     }
 
     /// With `topics` for readings.

@@ -20,15 +20,19 @@ use super::traffic::Traffic;
 use super::undelivered::Undelivered;
 use super::{Broker, MqttFigures, MqttOptions, Version};
 use crate::actors::batch::Delivery;
-use crate::actors::ingest::{Arrivals, Intake, SourceCommand, SourceDetail, SourceState, SourceStatus};
+use crate::actors::ingest::{
+    Arrivals, Intake, Session, SessionName, SourceCommand, SourceDetail, SourceState, SourceStatus,
+};
 use crate::actors::storage::retry;
 use crate::actors::supervision::Supervise;
 use crate::decode::TopicPattern;
-use crate::domain::Timestamp;
+use crate::domain::{Micros, Timestamp};
 use crate::storage::{Position, Store};
 
 /// A connection that lasted so long was a good one: the next failure is the first again.
 const STABLE: Duration = Duration::from_secs(60);
+/// What we remember of a session after its last message, at least: brokers of version 3.1.1 do not say how long they keep it.
+const REMEMBERED: Duration = Duration::from_secs(30 * 86_400);
 
 pub struct MqttSource {
     shared: Rc<Shared>,
@@ -45,6 +49,8 @@ pub(super) struct Shared {
     pub figures: MqttFigures,
     pub shown: RefCell<Shown>,
     client_id: OnceCell<String>,
+    /// When its messages came first; it is read once.
+    session: OnceCell<Session>,
 }
 
 /// What is shown of it, beside the figures.
@@ -70,6 +76,7 @@ impl MqttSource {
             figures,
             shown: RefCell::default(),
             client_id: OnceCell::new(),
+            session: OnceCell::new(),
         };
         Self {
             shared: Rc::new(shared),
@@ -158,6 +165,20 @@ impl Shared {
         Ok(())
     }
 
+    /// Its memory. Brokers without a common session share it, too: they give it different messages.
+    async fn session(&self) -> Result<Session, LinkError> {
+        if let Some(session) = self.session.get() {
+            return Ok(session.clone());
+        }
+        // A broker of version 3.1.1 may have more messages under way.
+        let window = 2 * usize::from(self.options.receive_maximum);
+        let kept = self.options.session_expiry.max(REMEMBERED);
+        let kept = Micros::try_from(kept.as_micros()).unwrap_or(Micros::MAX);
+        let name = SessionName::client(self.client_id());
+        let session = self.arrivals.session(name, window, kept).await?;
+        Ok(self.session.get_or_init(|| session).clone())
+    }
+
     /// What went wrong, to be shown.
     pub fn complain(&self, error: String) {
         self.shown.borrow_mut().last_error = Some(error);
@@ -235,6 +256,7 @@ async fn connection(
         true => shared.store.position(shared.intake.source(), &partition).await?,
         false => None,
     };
+    let memory = shared.session().await?;
     let session = tokio::select! {
         session = session::open(broker, options, shared.client_id()) => session?,
         // It is begun anew, if it is still wanted.
@@ -256,9 +278,11 @@ async fn connection(
     // Version 3.1.1 sends what is retained with each subscription, so as few are made as need be. Version 5 does not.
     let subscribe = options.version == Version::V5 || !session.present || !acquaintance.known;
     acquaintance.known = true;
+    memory.turn(session.present);
     let memory = Memory {
         since: stored.map(Timestamp),
         partition,
+        session: memory,
     };
     Traffic::new(shared, memory).run(session, subscribe, state).await
 }

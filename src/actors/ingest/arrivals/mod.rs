@@ -1,12 +1,19 @@
 //! First arrivals: what is sent again gets the time that it was given first.
 //!
 //! A reading without a time gets that of its arrival. A redelivery must get the same, or it would be another reading. So the
-//! arrival is remembered under a key that the redelivery has as well: in memory while its readings are under way, and as a
-//! position among them once they are stored. Such positions are deleted by their age; see `Expiry::idempotency_before`.
+//! arrival is remembered, and stored with the readings:
+//!
+//! - What comes seldom has a row of its own, here: requests with a key, retained messages, sessions. It is remembered under a key
+//!   that the redelivery has as well: in memory while its readings are under way, and as a position among them once they are
+//!   stored. Such positions are deleted by their age; see `Expiry::idempotency_before`.
+//! - The messages of an MQTT session share a few rows, which are written over in turn; see [`session`] and [`ring`].
 //!
 //! Invariants: an arrival is noted in memory before the database is asked, so that one whose readings are stored meanwhile is
 //! seen here or there; it is kept until the [`Arrival`] is dropped, so hold that until the readings' fate is known. What
 //! was undelivered leaves nothing. How it fails: without the database only what is known to be new can begin.
+
+mod ring;
+mod session;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,8 +21,12 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 
-use crate::domain::{SourceName, Timestamp};
+use crate::domain::{Micros, SourceName, Timestamp};
 use crate::storage::{Position, Store, StoreError};
+
+pub use ring::MessageId;
+use session::SessionArrivals;
+pub use session::{Seen, Session, SessionName, pages};
 
 /// Positions of this kind are arrivals; those of no other begin like this. The databases' expiry knows it.
 const PREFIX: &str = "idempotency/";
@@ -26,6 +37,7 @@ pub struct Arrivals {
     source: SourceName,
     store: Arc<dyn Store>,
     under_way: UnderWay,
+    sessions: SessionArrivals,
 }
 
 /// What a delivery and its redelivery have in common.
@@ -53,6 +65,7 @@ struct Noted {
 impl Arrivals {
     pub fn new(source: SourceName, store: Arc<dyn Store>) -> Self {
         Self {
+            sessions: SessionArrivals::new(source.clone(), store.clone()),
             source,
             store,
             under_way: UnderWay::default(),
@@ -77,6 +90,11 @@ impl Arrivals {
             arrival.time = same.unwrap_or(arrival.time);
         }
         Ok(arrival)
+    }
+
+    /// The memory of an MQTT session: of at least the last `window` messages, for as long as `kept` after the last.
+    pub async fn session(&self, name: SessionName, window: usize, kept: Micros) -> Result<Session, StoreError> {
+        self.sessions.open(name, window, kept).await
     }
 
     /// When what has this key came last, as far as that is stored.
@@ -113,10 +131,9 @@ impl ArrivalKey {
         Self(format!("{PREFIX}{key}"))
     }
 
-    /// An MQTT message: a session gives a packet id to one message at a time.
-    pub fn mqtt(client: &str, packet: u16, topic: &str, payload: &[u8]) -> Self {
-        let packet = packet.to_le_bytes();
-        Self::digest(&[client.as_bytes(), topic.as_bytes(), &packet, payload])
+    /// A retained message, which comes with each subscription.
+    pub fn retained(client: &str, topic: &str, payload: &[u8]) -> Self {
+        Self::digest(&[client.as_bytes(), topic.as_bytes(), &[0, 0], payload])
     }
 
     /// An MQTT session.
@@ -126,15 +143,18 @@ impl ArrivalKey {
     }
 
     fn digest(parts: &[&[u8]]) -> Self {
-        let mut hash = Sha256::new();
-        for part in parts {
-            hash.update((part.len() as u64).to_le_bytes());
-            hash.update(part);
-        }
-        let digest = hash.finalize();
-        let text = data_encoding::BASE64URL_NOPAD.encode(&digest[..16]);
-        Self(format!("{PREFIX}{text}"))
+        Self(format!("{PREFIX}{}", digest(parts)))
     }
+}
+
+/// A name for what has these parts.
+fn digest(parts: &[&[u8]]) -> String {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part);
+    }
+    data_encoding::BASE64URL_NOPAD.encode(&hash.finalize()[..16])
 }
 
 impl Arrival {
@@ -175,7 +195,7 @@ mod tests {
     }
 
     fn message(payload: &[u8]) -> ArrivalKey {
-        ArrivalKey::mqtt("c", 7, "t", payload)
+        ArrivalKey::retained("c", "t", payload)
     }
 
     #[tokio::test]
@@ -200,10 +220,9 @@ mod tests {
     #[test]
     fn keys_differ_in_each_of_their_parts() {
         let keys = [
-            ArrivalKey::mqtt("c", 7, "t", b"1"),
-            ArrivalKey::mqtt("ct", 7, "", b"1"),
-            ArrivalKey::mqtt("c", 8, "t", b"1"),
-            ArrivalKey::mqtt("c", 7, "t", b"2"),
+            ArrivalKey::retained("c", "t", b"1"),
+            ArrivalKey::retained("ct", "", b"1"),
+            ArrivalKey::retained("c", "t", b"2"),
             ArrivalKey::mqtt_session(None, "c"),
             ArrivalKey::mqtt_session(Some(""), "c"),
             ArrivalKey::given("c"),
