@@ -110,6 +110,7 @@ on_every_store! {
         a_window_is_revised_only_when_it_changes,
         a_window_computed_again_from_the_same_readings_is_not_revised,
         a_window_is_computed_from_stored_rows,
+        a_window_goes_when_all_it_was_computed_from_is_poison,
         an_anomaly_found_again_is_kept_once;
     history:
         readings_come_by_the_page,

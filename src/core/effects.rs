@@ -11,7 +11,7 @@ pub struct Effects {
     /// Windows that closed, computed.
     pub windows: Vec<WindowResult>,
     /// Windows to be computed from the stored rows, because late readings reached them or the running state does not
-    /// know all that is stored of them. A span without rows has no result.
+    /// know all that is stored of them. A span without rows has no result, nor has one with nothing but poison.
     pub recompute: Vec<WindowSpan>,
     pub anomalies: Vec<Anomaly>,
 }

@@ -46,7 +46,7 @@ pub struct SliceOutcome {
     /// Closed windows. One that is stored already and differs is computed anew from the stored rows.
     pub windows: Vec<WindowResult>,
     /// Windows to be computed anew from the stored rows, those of this batch included. Stored with the revision after
-    /// the one that is stored, or 0.
+    /// the one that is stored, or 0; removed if all that the stored one was computed from is poison.
     pub recompute: Vec<WindowSpan>,
     pub anomalies: Vec<Anomaly>,
     pub snapshots: Vec<Snapshot>,

@@ -37,7 +37,7 @@ pub struct Outcome {
     pub refused: u64,
 }
 
-const EVER: Page = Page {
+pub const EVER: Page = Page {
     from: Timestamp::MIN,
     to: Timestamp::MAX,
     limit: 100_000,
@@ -187,7 +187,7 @@ fn stored_exactly_once(
 }
 
 /// Every span with readings has one window, computed from exactly the stored readings.
-async fn closed_windows(
+pub async fn closed_windows(
     store: &dyn Store,
     series: SeriesId,
     rows: &[StoredPoint],
@@ -205,11 +205,17 @@ async fn closed_windows(
         .iter()
         .map(|window| (window.span.start.0, window))
         .collect();
-    let starts = |keys: Vec<i64>| keys;
-    assert_eq!(
-        starts(found.keys().copied().collect()),
-        starts(spans.keys().copied().collect()),
-        "seed {seed}: series {} has other windows than its readings",
+    let superfluous: Vec<_> = found
+        .iter()
+        .filter(|(start, _)| !spans.contains_key(start))
+        .collect();
+    let missing: Vec<_> = spans
+        .iter()
+        .filter(|(start, _)| !found.contains_key(start))
+        .collect();
+    assert!(
+        superfluous.is_empty() && missing.is_empty(),
+        "seed {seed}: series {} has other windows than its readings: {superfluous:?} too many, none for {missing:?}",
         series.0
     );
     for (start, rows) in &spans {

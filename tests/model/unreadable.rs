@@ -4,9 +4,13 @@ use std::time::Duration;
 
 use sensorhive::actors::shard::env::Mode;
 use sensorhive::actors::shard::messages::{Command, ListSensors};
-use sensorhive::domain::SensorKey;
+use sensorhive::domain::{RejectReason, SensorKey, SeriesId};
 
+use super::Schedule;
 use super::bench::{Bench, stored};
+use super::check;
+use super::faulty::Faults;
+use super::world::{POISON, WINDOW};
 
 const SENSORS: u32 = 8;
 
@@ -95,4 +99,58 @@ fn a_snapshot_that_cannot_be_read_keeps_only_its_sensor_from_coming_back() {
         repair,
         "cannot be read: loading sensors: snapshot of sensor 1: ",
     ));
+}
+
+/// A reset does not look at what it forgets. A sensor that is rebuilt from its readings afterwards does, and finds poison that a
+/// window was computed from.
+#[test]
+fn no_window_is_left_of_what_is_found_to_be_poison_later() {
+    actix::System::new().block_on(async {
+        let mut bench = Bench::with(Schedule {
+            calm: true,
+            ..Schedule::of(0)
+        })
+        .await;
+        bench.command(Command::Pause).await;
+        bench.comes_to(Mode::Paused).await;
+        for value in [POISON * 2.0, 2.0, 3.0] {
+            bench.time += 2 * WINDOW;
+            bench.send(value).await;
+        }
+        bench.command(Command::Reset).await;
+        bench.command(Command::Resume).await;
+        bench.comes_to(Mode::Running).await;
+        bench.settle().await;
+        let pipeline = bench.service.pipeline();
+        let store = pipeline.store.as_ref();
+        let windows = async || store.windows(SeriesId(1), &check::EVER).await.unwrap();
+        let values: Vec<f64> = windows().await.iter().map(|window| window.max).collect();
+        assert_eq!(values, [1.0, POISON * 2.0, 2.0]);
+
+        bench.shared.set(Faults {
+            unreadable: 1000,
+            ..Faults::NONE
+        });
+        bench.command(Command::Restart).await;
+        while store.dead_letters(None, 10).await.unwrap().is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        bench.shared.set(Faults::NONE);
+        bench.comes_to(Mode::Running).await;
+        // Closes the window of the last one, too.
+        bench.time += 2 * WINDOW;
+        bench.send(4.0).await;
+        bench.settle().await;
+        let letters = store.dead_letters(None, 10).await.unwrap();
+        assert_eq!(
+            (letters.len(), letters[0].letter.reason),
+            (1, RejectReason::Panic)
+        );
+        let mut rows = store.readings(SeriesId(1), &check::EVER).await.unwrap();
+        assert_eq!(rows.len(), 5);
+        rows.pop();
+        check::closed_windows(store, SeriesId(1), &rows, 0).await;
+        drop(pipeline);
+        bench.service.end().await;
+    });
 }

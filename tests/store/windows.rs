@@ -121,6 +121,56 @@ pub async fn a_window_is_computed_from_stored_rows<F: Fixture>(fixture: F) {
     assert_eq!(flagged, [70]);
 }
 
+pub async fn a_window_goes_when_all_it_was_computed_from_is_poison<F: Fixture>(fixture: F) {
+    let store = opened(&fixture, 2).await;
+    let mut outcome = rows(&[(0, 10, 1e9), (0, 20, 2e9), (0, 70, 3.0), (0, 80, 1e9)]);
+    let both = [
+        closed(span(0, 0), &[(10, 1e9), (20, 2e9)]),
+        closed(span(0, 60), &[(70, 3.0), (80, 1e9)]),
+    ];
+    outcome.windows.extend(both);
+    // Its readings are not stored any more.
+    let expired = closed(span(1, 0), &[(10, 1.0), (20, 2.0)]);
+    outcome.windows.push(expired);
+    commit(&store, vec![batch(2, outcome)]).await;
+    assert_eq!(windows(&store, 0).await, both);
+
+    let flag = |readings: &[(u32, i64)]| SliceOutcome {
+        poison: readings
+            .iter()
+            .map(|&(series, time)| (SeriesId(series), Timestamp(time)))
+            .collect(),
+        recompute: vec![span(0, 0), span(0, 60), span(1, 0)],
+        ..SliceOutcome::default()
+    };
+    commit(&store, vec![batch(3, flag(&[(0, 20)]))]).await;
+    let mut left = closed(span(0, 0), &[(10, 1e9)]);
+    left.revision = 1;
+    assert_eq!(windows(&store, 0).await, [left, both[1]]);
+
+    let mut late = rows(&[(1, 30, 1e9), (1, 40, 1e9)]);
+    late.append(&mut flag(&[(0, 10), (0, 80), (1, 30), (1, 40)]));
+    let report = commit(&store, vec![batch(4, late)]).await;
+    let mut second = closed(span(0, 60), &[(70, 3.0)]);
+    second.revision = 1;
+    assert_eq!(windows(&store, 0).await, [second]);
+    assert_eq!(report.batches[0].revised, [second]);
+    assert_eq!(
+        windows(&store, 1).await,
+        [expired],
+        "the poison was not what it was computed from"
+    );
+
+    // One good reading, and there is a window again.
+    let mut good = rows(&[(0, 30, 5.0)]);
+    good.recompute.push(span(0, 0));
+    commit(&store, vec![batch(5, good)]).await;
+    assert_eq!(
+        windows(&store, 0).await,
+        [closed(span(0, 0), &[(30, 5.0)]), second]
+    );
+}
+
 pub async fn an_anomaly_found_again_is_kept_once<F: Fixture>(fixture: F) {
     let store = opened(&fixture, 4).await;
     let anomaly = |series, time, level| Anomaly {

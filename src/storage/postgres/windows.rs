@@ -1,10 +1,8 @@
 //! Windows: results that the sensors closed, and windows computed anew from stored rows.
 //!
-//! Invariants: what is stored for a window is never replaced by less. A result for a window that is not stored yet
-//! is stored as it came; one equal to what is stored changes nothing, however often a replay brings it; one that
-//! differs means that more is known by now than either saw, so the window is computed from the stored rows like
-//! those of `recompute`. The revision grows by one when, and only when, the stored figures change by more than the rounding
-//! of sums in another order.
+//! Invariants: a result for a window that is not stored yet is stored as it came; one equal to what is stored changes
+//! nothing, however often a replay brings it; one that differs means that more is known by now than either saw, so the
+//! window is computed from the stored rows like those of `recompute`. What becomes of it then is said by [`Rows::revise`].
 
 use futures_util::TryStreamExt;
 use rustc_hash::FxHashMap;
@@ -14,12 +12,11 @@ use sqlx::postgres::{PgConnection, PgRow};
 use super::fault::Fault;
 use super::statement::number;
 use super::time::Time;
-use crate::core::windows::Aggregate;
 use crate::domain::{Flags, SeriesId, Timestamp, WindowKind, WindowResult, WindowSpan};
 use crate::storage::CompleteBatch;
 use crate::storage::gone::Gone;
 use crate::storage::judgement::outcomes;
-use crate::storage::revision::same_figures;
+use crate::storage::revision::{Revision, Rows, same_figures};
 
 const INSERT: &str = "INSERT INTO windows
      (series_id, start, size, kind, count, min, max, mean, stddev, first, last, revision)
@@ -83,26 +80,33 @@ async fn recompute(
     let gone = gone(connection, &spans).await?;
     let mut revised = Vec::with_capacity(computed.len());
     let mut changed = Vec::new();
-    for (mut result, (span, batch)) in computed
-        .into_iter()
-        .zip(wanted)
-        .filter_map(|(result, asked)| Some((result?, asked)))
-    {
-        match stored.get(span) {
-            None => changed.push(result),
-            Some(stored) if gone.concern(span) => result = *stored,
-            Some(stored) if same_figures(stored, &result) => result.revision = stored.revision,
-            Some(stored) => {
-                result.revision = stored.revision.saturating_add(1);
+    for (rows, (span, batch)) in computed.iter().zip(wanted) {
+        match rows.revise(span, stored.get(span), gone.concern(span)) {
+            Revision::Nothing => {}
+            Revision::Stands(result) => revised.push((*batch, result)),
+            Revision::Write(result) => {
                 changed.push(result);
+                revised.push((*batch, result));
             }
+            Revision::Remove => remove(connection, span).await?,
         }
-        revised.push((*batch, result));
     }
     if !changed.is_empty() {
         insert(connection, UPSERT, changed.iter()).await?;
     }
     Ok(revised)
+}
+
+/// It hardly ever comes to this, and a statement for each touches the time of each alone.
+async fn remove(connection: &mut PgConnection, span: &WindowSpan) -> Result<(), Fault> {
+    sqlx::query("DELETE FROM windows WHERE series_id = $1 AND start = $2 AND size = $3 AND kind = $4")
+        .bind(number(span.series.0))
+        .bind(Time(span.start))
+        .bind(span.size)
+        .bind(span.kind.as_str())
+        .execute(connection)
+        .await?;
+    Ok(())
 }
 
 async fn gone(connection: &mut PgConnection, spans: &[WindowSpan]) -> Result<Gone, Fault> {
@@ -169,17 +173,14 @@ async fn stored(
         .collect()
 }
 
-/// Computes windows from the stored rows of their spans, poisonous ones excluded. `None` where there are none.
-async fn from_rows(
-    connection: &mut PgConnection,
-    spans: &[WindowSpan],
-) -> Result<Vec<Option<WindowResult>>, Fault> {
-    let mut sums: Vec<Option<Aggregate>> = spans.iter().map(|_| None).collect();
+/// In the order of `spans`.
+async fn from_rows(connection: &mut PgConnection, spans: &[WindowSpan]) -> Result<Vec<Rows>, Fault> {
+    let mut found = vec![Rows::default(); spans.len()];
     let mut rows = sqlx::query(
-        "SELECT k.place, r.time, r.value
+        "SELECT k.place, r.time, r.value, r.poison
          FROM unnest($1::integer[], $2::timestamptz[], $3::timestamptz[]) WITH ORDINALITY AS k (series_id, start, \"end\", place)
-         CROSS JOIN LATERAL (SELECT time, value FROM readings WHERE series_id = k.series_id AND time >= k.start
-             AND time < k.\"end\" AND flags & $4 = 0 ORDER BY time) r
+         CROSS JOIN LATERAL (SELECT time, value, flags & $4 <> 0 AS poison FROM readings
+             WHERE series_id = k.series_id AND time >= k.start AND time < k.\"end\" ORDER BY time) r
          ORDER BY k.place, r.time",
     )
     .bind(spans.iter().map(|span| number(span.series.0)).collect::<Vec<_>>())
@@ -188,15 +189,10 @@ async fn from_rows(
     .bind(i16::from(Flags::POISON.0))
     .fetch(connection);
     while let Some(row) = rows.try_next().await? {
-        let (place, Time(time), value): (i64, Time, f64) =
-            (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
-        match &mut sums[place as usize - 1] {
-            Some(sum) => sum.add(time, value),
-            sum => *sum = Some(Aggregate::new(time, value)),
-        }
+        let (place, Time(time)): (i64, Time) = (row.try_get(0)?, row.try_get(1)?);
+        found[place as usize - 1].add(time, row.try_get(2)?, row.try_get(3)?);
     }
-    let result = |(sum, span): (Option<Aggregate>, &WindowSpan)| sum.map(|sum| sum.result(*span, 0));
-    Ok(sums.into_iter().zip(spans).map(result).collect())
+    Ok(found)
 }
 
 /// Reads a row with the columns in the order of the statements above.

@@ -1,10 +1,8 @@
 //! Windows: results that the sensors closed, and windows computed anew from stored rows.
 //!
-//! Invariants: what is stored for a window is never replaced by less, nor by what is left of a day that was archived. A result for a window that is not stored yet
-//! is stored as it came; one equal to what is stored changes nothing, however often a replay brings it; one that
-//! differs means that more is known by now than either saw, so the window is computed from the stored rows like
-//! those of `recompute`. The revision grows by one when, and only when, the stored figures change by more than the rounding
-//! of sums in another order.
+//! Invariants: a result for a window that is not stored yet is stored as it came; one equal to what is stored changes
+//! nothing, however often a replay brings it; one that differs means that more is known by now than either saw, so the
+//! window is computed from the stored rows like those of `recompute`. What becomes of it then is said by [`Rows::revise`].
 
 use futures_util::TryStreamExt;
 use rustc_hash::FxHashMap;
@@ -13,12 +11,11 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use super::fault::Fault;
 use super::statement::MultiRow;
-use crate::core::windows::Aggregate;
 use crate::domain::{Flags, SeriesId, Timestamp, WindowKind, WindowResult, WindowSpan};
 use crate::storage::CompleteBatch;
 use crate::storage::gone::Gone;
 use crate::storage::judgement::outcomes;
-use crate::storage::revision::same_figures;
+use crate::storage::revision::{Revision, Rows, same_figures};
 
 static NEW_WINDOWS: MultiRow = MultiRow::new(
     "INSERT INTO windows (series_id, start, size, kind, count, min, max, mean, stddev, first, last, revision) VALUES",
@@ -80,22 +77,31 @@ async fn recompute(
     let mut changed = Vec::new();
     let gone = gone(connection, wanted).await?;
     for (span, batch) in wanted {
-        let Some(mut result) = from_rows(connection, span).await? else {
-            continue;
-        };
-        match stored(connection, span).await? {
-            None => changed.push(result),
-            Some(stored) if gone.concern(span) => result = stored,
-            Some(stored) if same_figures(&stored, &result) => result.revision = stored.revision,
-            Some(stored) => {
-                result.revision = stored.revision.saturating_add(1);
+        let rows = from_rows(connection, span).await?;
+        let stored = stored(connection, span).await?;
+        match rows.revise(span, stored.as_ref(), gone.concern(span)) {
+            Revision::Nothing => {}
+            Revision::Stands(result) => revised.push((*batch, result)),
+            Revision::Write(result) => {
                 changed.push(result);
+                revised.push((*batch, result));
             }
+            Revision::Remove => remove(connection, span).await?,
         }
-        revised.push((*batch, result));
     }
     CHANGED_WINDOWS.execute(connection, &changed, bind).await?;
     Ok(revised)
+}
+
+async fn remove(connection: &mut SqliteConnection, span: &WindowSpan) -> Result<(), Fault> {
+    sqlx::query("DELETE FROM windows WHERE series_id = ? AND start = ? AND size = ? AND kind = ?")
+        .bind(i64::from(span.series.0))
+        .bind(span.start.0)
+        .bind(span.size)
+        .bind(span.kind.as_str())
+        .execute(connection)
+        .await?;
+    Ok(())
 }
 
 async fn gone(connection: &mut SqliteConnection, wanted: &[(WindowSpan, usize)]) -> Result<Gone, Fault> {
@@ -129,28 +135,20 @@ async fn stored(connection: &mut SqliteConnection, span: &WindowSpan) -> Result<
     .transpose()
 }
 
-/// Computes a window from the stored rows of its span, poisonous ones excluded. `None` where there are none.
-async fn from_rows(
-    connection: &mut SqliteConnection,
-    span: &WindowSpan,
-) -> Result<Option<WindowResult>, Fault> {
-    let mut rows = sqlx::query(
-        "SELECT time, value FROM readings WHERE series_id = ? AND time >= ? AND time < ? AND flags & ? = 0 ORDER BY time",
+async fn from_rows(connection: &mut SqliteConnection, span: &WindowSpan) -> Result<Rows, Fault> {
+    let mut stored = sqlx::query(
+        "SELECT time, value, flags & ? <> 0 FROM readings WHERE series_id = ? AND time >= ? AND time < ? ORDER BY time",
     )
+    .bind(i64::from(Flags::POISON.0))
     .bind(i64::from(span.series.0))
     .bind(span.start.0)
     .bind(span.end().0)
-    .bind(i64::from(Flags::POISON.0))
     .fetch(connection);
-    let mut sum: Option<Aggregate> = None;
-    while let Some(row) = rows.try_next().await? {
-        let (time, value) = (Timestamp(row.try_get(0)?), row.try_get(1)?);
-        match &mut sum {
-            Some(sum) => sum.add(time, value),
-            None => sum = Some(Aggregate::new(time, value)),
-        }
+    let mut rows = Rows::default();
+    while let Some(row) = stored.try_next().await? {
+        rows.add(Timestamp(row.try_get(0)?), row.try_get(1)?, row.try_get(2)?);
     }
-    Ok(sum.map(|sum| sum.result(*span, 0)))
+    Ok(rows)
 }
 
 fn bind(values: &mut super::statement::Values, window: &WindowResult) {
