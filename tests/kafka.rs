@@ -16,6 +16,8 @@ mod broker;
 mod commands;
 #[path = "kafka/crashes.rs"]
 mod crashes;
+#[path = "kafka/fleet/mod.rs"]
+mod fleet;
 #[path = "kafka/groups.rs"]
 mod groups;
 #[path = "kafka/outages.rs"]
