@@ -22,7 +22,9 @@ pub struct Ledger {
 
 pub async fn ledger(connection: &mut PgConnection) -> Ledger {
     let columns = "received, stored, duplicate, rejected, filtered, unprocessed";
-    let sums = columns.split(", ").map(|column| format!("coalesce(sum({column}), 0)::bigint AS {column}"));
+    let sums = columns
+        .split(", ")
+        .map(|column| format!("coalesce(sum({column}), 0)::bigint AS {column}"));
     let sql = format!(
         "SELECT {} FROM (SELECT {columns} FROM (SELECT sensor_id AS id, {columns} FROM sensor_ledger
              UNION ALL SELECT p.sensor_id, p.received, p.stored, p.duplicate, p.rejected, p.filtered,
@@ -32,7 +34,10 @@ pub async fn ledger(connection: &mut PgConnection) -> Ledger {
              UNION ALL SELECT {columns} FROM source_ledger WHERE source = 'plant') AS parts",
         sums.collect::<Vec<_>>().join(", ")
     );
-    sqlx::query_as(sqlx::AssertSqlSafe(sql)).fetch_one(connection).await.unwrap()
+    sqlx::query_as(sqlx::AssertSqlSafe(sql))
+        .fetch_one(connection)
+        .await
+        .unwrap()
 }
 
 pub async fn letters(connection: &mut PgConnection) -> i64 {
@@ -63,9 +68,12 @@ pub async fn readings(connection: &mut PgConnection) -> BTreeMap<Series, (i64, i
         "SELECT e.sensor_id, s.metric, count(*), count(DISTINCT r.time),
              sum((extract(epoch FROM r.time) * 1000000)::bigint)::bigint, sum(r.value) FROM readings r {OURS} GROUP BY 1, 2"
     );
-    let rows: Vec<(String, String, i64, i64, i64, f64)> =
-        sqlx::query_as(sqlx::AssertSqlSafe(sql)).fetch_all(connection).await.unwrap();
-    let row = |(sensor, metric, rows, distinct, times, values)| ((sensor, metric), (rows, distinct, times, values));
+    let rows: Vec<(String, String, i64, i64, i64, f64)> = sqlx::query_as(sqlx::AssertSqlSafe(sql))
+        .fetch_all(connection)
+        .await
+        .unwrap();
+    let row =
+        |(sensor, metric, rows, distinct, times, values)| ((sensor, metric), (rows, distinct, times, values));
     rows.into_iter().map(row).collect()
 }
 
@@ -90,7 +98,10 @@ pub async fn windows(connection: &mut PgConnection) -> BTreeMap<Series, BTreeMap
         "SELECT e.sensor_id, s.metric, (extract(epoch FROM start) * 1000000)::bigint AS start, size, count, min, max, mean, stddev,
              first, last, revision FROM windows r {OURS}"
     );
-    let rows: Vec<Row> = sqlx::query_as(sqlx::AssertSqlSafe(sql)).fetch_all(connection).await.unwrap();
+    let rows: Vec<Row> = sqlx::query_as(sqlx::AssertSqlSafe(sql))
+        .fetch_all(connection)
+        .await
+        .unwrap();
     let mut all: BTreeMap<Series, BTreeMap<i64, Window>> = BTreeMap::new();
     for row in rows {
         assert_eq!(row.size, super::traffic::WINDOW);
@@ -104,7 +115,9 @@ pub async fn windows(connection: &mut PgConnection) -> BTreeMap<Series, BTreeMap
             last: row.last,
             revision: row.revision,
         };
-        all.entry((row.sensor_id, row.metric)).or_default().insert(row.start, window);
+        all.entry((row.sensor_id, row.metric))
+            .or_default()
+            .insert(row.start, window);
     }
     all
 }
@@ -115,11 +128,15 @@ pub async fn steps(connection: &mut PgConnection) -> BTreeMap<Series, BTreeMap<i
         "SELECT e.sensor_id, s.metric, (extract(epoch FROM r.time) * 1000000)::bigint, r.value, r.expected FROM anomalies r {OURS}
              AND detector = 'jump'"
     );
-    let rows: Vec<(String, String, i64, f64, f64)> =
-        sqlx::query_as(sqlx::AssertSqlSafe(sql)).fetch_all(connection).await.unwrap();
+    let rows: Vec<(String, String, i64, f64, f64)> = sqlx::query_as(sqlx::AssertSqlSafe(sql))
+        .fetch_all(connection)
+        .await
+        .unwrap();
     let mut all: BTreeMap<Series, BTreeMap<i64, Step>> = BTreeMap::new();
     for (sensor, metric, time, value, before) in rows {
-        all.entry((sensor, metric)).or_default().insert(time, Step { value, before });
+        all.entry((sensor, metric))
+            .or_default()
+            .insert(time, Step { value, before });
     }
     all
 }

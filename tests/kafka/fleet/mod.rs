@@ -45,10 +45,33 @@ enum Event {
 const EVENTS: [Event; 14] = {
     use Event::*;
     [
-        KillAndStart, KillForLong, Guest, KillAndStart, KillForLong, Freeze, KillAndStart, KillForLong, RestartBroker, KillAndStart,
-        KillForLong, Stop, KillAndStart, KillForLong,
+        KillAndStart,
+        KillForLong,
+        Guest,
+        KillAndStart,
+        KillForLong,
+        Freeze,
+        KillAndStart,
+        KillForLong,
+        RestartBroker,
+        KillAndStart,
+        KillForLong,
+        Stop,
+        KillAndStart,
+        KillForLong,
     ]
 };
+
+/// Shows what the instances logged if the test fails.
+struct Logs([Arc<Place>; 2]);
+
+impl Drop for Logs {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.iter().for_each(|place| eprintln!("{}\n", place.log()));
+        }
+    }
+}
 
 /// What the instances counted, over all their lives. Of one that is killed, as it was shortly before.
 #[derive(Debug, Default)]
@@ -86,12 +109,17 @@ fn place(broker: &Broker, topic: &Topic, database: &Database, name: &str) -> Arc
         LATENESS / 1_000_000,
     );
     let url = format!("storage.url={}", database.url());
-    Place::new(&settings, &[&url, "storage.timescaledb=off", "limits.batch_readings=500"])
+    Place::new(
+        &settings,
+        &[&url, "storage.timescaledb=off", "limits.batch_readings=500"],
+    )
 }
 
 fn messages() -> u64 {
     let asked = std::env::var("SENSORHIVE_TEST_MESSAGES");
-    asked.map_or(200_000, |text| text.parse().expect("SENSORHIVE_TEST_MESSAGES is a number"))
+    asked.map_or(200_000, |text| {
+        text.parse().expect("SENSORHIVE_TEST_MESSAGES is a number")
+    })
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -109,16 +137,26 @@ async fn two_of_a_group_store_each_message_once_whatever_happens() {
     let mut connection = database.connect().await;
     let topic = Arc::new(broker.topic("fleet", PARTITIONS).await);
     let [steady, unlucky] = ["a", "b"].map(|name| place(&broker, &topic, &database, name));
+    let _logs = Logs([steady.clone(), unlucky.clone()]);
     let mut a = Instance::start(&steady).await;
     let token = a.token.clone();
     let mut b = Starting::new(&unlucky, &[]).ready(Some(token.clone())).await;
-    let refused = a.api.ingest(&serde_json::json!({"sensor_id": "f0", "value": 1})).await;
+    let refused = a
+        .api
+        .ingest(&serde_json::json!({"sensor_id": "f0", "value": 1}))
+        .await;
     assert_eq!(refused.status, 409, "{refused:?}");
 
     let (total, mut figures) = (messages(), Figures::default());
     let share = total / (EVENTS.len() as u64 + 1);
     let mut produced = 0;
     for (number, event) in EVENTS.into_iter().enumerate() {
+        for name in ["a", "b"] {
+            until(&format!("{name} to have its part"), async || {
+                (database::owned(&mut connection, name).await > 0).then_some(())
+            })
+            .await;
+        }
         let before = Written::up_to(produced).records();
         let (from, to) = (produced, produced + share);
         let writing = tokio::task::spawn_blocking({
@@ -127,16 +165,17 @@ async fn two_of_a_group_store_each_message_once_whatever_happens() {
         });
         produced = to;
         // At another place each time.
-        let enough = before + (share as i64 / 16) * (1 + number as i64 % 8);
-        until("some progress", async || (sum(&mut connection).await >= enough).then_some(())).await;
-        for name in ["a", "b"] {
-            until(&format!("{name} to have its part"), async || {
-                (database::owned(&mut connection, name).await > 0).then_some(())
-            })
-            .await;
-        }
+        let enough = before + (share as i64 / 32) * (1 + number as i64 % 8);
+        until("some progress", async || {
+            (sum(&mut connection).await >= enough).then_some(())
+        })
+        .await;
         writing.await.unwrap();
-        say(&format!("{number}: {event:?} at {} of {produced} after {:?}", sum(&mut connection).await, begun.elapsed()));
+        say(&format!(
+            "{number}: {event:?} at {} of {produced} after {:?}",
+            sum(&mut connection).await,
+            begun.elapsed()
+        ));
         match event {
             Event::KillAndStart | Event::KillForLong => {
                 figures.add(&b).await;
@@ -178,17 +217,35 @@ async fn two_of_a_group_store_each_message_once_whatever_happens() {
     figures.add(&a).await;
     figures.add(&b).await;
 
-    let expected_positions: BTreeMap<String, i64> =
-        (0..).zip(written.ends).map(|(number, end)| (format!("{}/{number}", topic.name), end)).collect();
+    let expected_positions: BTreeMap<String, i64> = (0..)
+        .zip(written.ends)
+        .map(|(number, end)| (format!("{}/{number}", topic.name), end))
+        .collect();
     assert_eq!(database::positions(&mut connection).await, expected_positions);
     assert_eq!(
-        (ledger.received, ledger.stored, ledger.duplicate, ledger.rejected, ledger.filtered),
-        (written.records(), written.readings, written.again, written.poison, 0),
+        (
+            ledger.received,
+            ledger.stored,
+            ledger.duplicate,
+            ledger.rejected,
+            ledger.filtered
+        ),
+        (
+            written.records(),
+            written.readings,
+            written.again,
+            written.poison,
+            0
+        ),
         "{ledger:?} {written:?}"
     );
     assert_eq!(database::letters(&mut connection).await, written.poison);
     let compared = compare(&mut connection, total).await;
-    assert_eq!((figures.kills, figures.in_the_middle), (10, 10), "it was killed while nothing was left");
+    assert_eq!(
+        (figures.kills, figures.in_the_middle),
+        (10, 10),
+        "it was killed while nothing was left"
+    );
     for place in [&steady, &unlucky] {
         let log = place.log();
         let errors: Vec<&str> = log.lines().filter(|line| line.contains(" ERROR ")).collect();
@@ -212,7 +269,6 @@ async fn two_of_a_group_store_each_message_once_whatever_happens() {
         begun.elapsed(),
     ));
 }
-
 
 async fn sum(connection: &mut PgConnection) -> i64 {
     database::positions(connection).await.values().sum()
@@ -258,7 +314,9 @@ async fn visit(broker: &Broker, topic: &Topic, a: &Instance, b: &Instance) {
     })
     .await;
     stays.store(false, Ordering::Relaxed);
-    tokio::task::spawn_blocking(|| visit.join().unwrap()).await.unwrap();
+    tokio::task::spawn_blocking(|| visit.join().unwrap())
+        .await
+        .unwrap();
 }
 
 /// Waits for as long as there is some progress.
@@ -272,7 +330,10 @@ async fn all_read(connection: &mut PgConnection, records: i64) {
         if now != last {
             (last, since) = (now, Instant::now());
         }
-        assert!(since.elapsed() < PATIENCE, "it stands still at {now} of {records}");
+        assert!(
+            since.elapsed() < PATIENCE,
+            "it stands still at {now} of {records}"
+        );
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
@@ -297,7 +358,12 @@ async fn compare(connection: &mut PgConnection, total: u64) -> String {
     for (series, expected) in &expected {
         let count = expected.readings.len() as i64;
         // Sums of sixteenths are exact.
-        let sums = (count, count, expected.readings.keys().sum(), expected.readings.values().sum());
+        let sums = (
+            count,
+            count,
+            expected.readings.keys().sum(),
+            expected.readings.values().sum(),
+        );
         assert_eq!(readings.get(series), Some(&sums), "readings of {series:?}");
         let stored = windows.get(series).unwrap_or(&none);
         compare_windows(series, stored, &expected.windows);
@@ -307,7 +373,13 @@ async fn compare(connection: &mut PgConnection, total: u64) -> String {
         assert_eq!(stored, expected.steps, "anomalies of {series:?}");
         found += stored.len();
     }
-    assert!(readings.keys().chain(windows.keys()).chain(steps.keys()).all(|series| expected.contains_key(series)));
+    assert!(
+        readings
+            .keys()
+            .chain(windows.keys())
+            .chain(steps.keys())
+            .all(|series| expected.contains_key(series))
+    );
     assert!(revised > 0 && found > 0, "nothing was late, or nothing was found");
     format!("{closed} windows, {revised} of them revised, and {found} anomalies as expected")
 }
@@ -317,13 +389,21 @@ fn compare_windows(series: &Series, stored: &BTreeMap<i64, Window>, expected: &B
     assert_eq!(starts(stored), starts(expected), "windows of {series:?}");
     for ((start, stored), expected) in stored.iter().zip(expected.values()) {
         let near = |left: f64, right: f64| (left - right).abs() <= 1e-9 * right.abs().max(1e-3);
-        let rounded = Window { mean: stored.mean, stddev: stored.stddev, revision: stored.revision, ..*expected };
+        let rounded = Window {
+            mean: stored.mean,
+            stddev: stored.stddev,
+            revision: stored.revision,
+            ..*expected
+        };
         assert!(
             *stored == rounded && near(stored.mean, expected.mean) && near(stored.stddev, expected.stddev),
             "window at {start} of {series:?}: {stored:?} is not {expected:?}"
         );
         // Late readings that are stored together make one revision.
-        assert!(stored.revision <= expected.revision, "window at {start} of {series:?}: {stored:?}, {expected:?}");
+        assert!(
+            stored.revision <= expected.revision,
+            "window at {start} of {series:?}: {stored:?}, {expected:?}"
+        );
     }
 }
 

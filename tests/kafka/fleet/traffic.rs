@@ -47,7 +47,11 @@ pub fn message(index: u64) -> Message {
         },
     };
     let noise = (index.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 58) as f64 / 16.0;
-    let spike = if (step + sensor as i64) % 50 == 17 { 100.0 } else { 0.0 };
+    let spike = if (step + sensor as i64) % 50 == 17 {
+        100.0
+    } else {
+        0.0
+    };
     Message {
         sensor,
         metric,
@@ -185,7 +189,10 @@ fn series(messages: impl Iterator<Item = Message>) -> Expected {
     let mut newest: Option<(i64, f64)> = None;
     let mut late: BTreeMap<i64, i32> = BTreeMap::new();
     for Message { time, value, .. } in messages {
-        assert!(expected.readings.insert(time, value).is_none(), "times are distinct");
+        assert!(
+            expected.readings.insert(time, value).is_none(),
+            "times are distinct"
+        );
         if newest.is_some_and(|(newest, _)| start_of(time) + WINDOW <= newest - LATENESS) {
             *late.entry(start_of(time)).or_default() += 1;
         }
