@@ -97,9 +97,10 @@ impl Figures {
     }
 }
 
-fn place(broker: &Broker, topic: &Topic, database: &Database, name: &str) -> Arc<Place> {
-    let options =
-        format!("options = {{ 'session.timeout.ms' = {SESSION}, 'heartbeat.interval.ms' = {HEARTBEAT} }}");
+fn place(broker: &Broker, topic: &Topic, database: &Database, name: &str, consumers: u16) -> Arc<Place> {
+    let options = format!(
+        "consumers = {consumers}\\noptions = {{ 'session.timeout.ms' = {SESSION}, 'heartbeat.interval.ms' = {HEARTBEAT} }}"
+    );
     let settings = format!(
         "{}\n[storage]\nshared = true\ninstance = '{name}'\nsnapshot_tail = 32\nsnapshot_interval = '2s'\nwrite_timeout = '5s'\n
          [[series]]\nmatch = {{ sensor = 'f*' }}\nwindows = ['{}s']\nlateness = '{}s'\nidle_after = '10h'\n
@@ -136,7 +137,8 @@ async fn two_of_a_group_store_each_message_once_whatever_happens() {
     let begun = Instant::now();
     let mut connection = database.connect().await;
     let topic = Arc::new(broker.topic("fleet", PARTITIONS).await);
-    let [steady, unlucky] = ["a", "b"].map(|name| place(&broker, &topic, &database, name));
+    let [steady, unlucky] =
+        [("a", 1), ("b", 2)].map(|(name, consumers)| place(&broker, &topic, &database, name, consumers));
     let _logs = Logs([steady.clone(), unlucky.clone()]);
     let mut a = Instance::start(&steady).await;
     let token = a.token.clone();
@@ -197,6 +199,11 @@ async fn two_of_a_group_store_each_message_once_whatever_happens() {
                 figures.add(&a).await;
                 a.sigterm();
                 assert!(a.ended().await.success(), "{}", steady.log());
+                assert_eq!(
+                    database::owned(&mut connection, "a").await,
+                    0,
+                    "it gave back what it had"
+                );
                 has_all(&mut connection, "b").await;
                 a = Starting::new(&steady, &[]).ready(Some(token.clone())).await;
             }
