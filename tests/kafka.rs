@@ -30,3 +30,5 @@ mod poison;
 mod postgres;
 #[path = "kafka/reading.rs"]
 mod reading;
+#[path = "kafka/unkeyed.rs"]
+mod unkeyed;

@@ -56,13 +56,18 @@ pub async fn positions(connection: &mut PgConnection) -> BTreeMap<String, i64> {
     rows.into_iter().collect()
 }
 
+/// How many messages were read and stored.
+pub async fn sum(connection: &mut PgConnection) -> i64 {
+    positions(connection).await.values().sum()
+}
+
 /// How many partitions an instance has.
 pub async fn owned(connection: &mut PgConnection, instance: &str) -> i64 {
     let owned = sqlx::query_scalar("SELECT count(*) FROM positions WHERE source = 'plant' AND owner = $1");
     owned.bind(instance).fetch_one(connection).await.unwrap()
 }
 
-/// Of each series: rows, distinct times, the sum of the times' last digits and that of the values.
+/// Of each series: rows, distinct times, the sum of the times and that of the values.
 pub async fn readings(connection: &mut PgConnection) -> BTreeMap<Series, (i64, i64, i64, f64)> {
     let sql = format!(
         "SELECT e.sensor_id, s.metric, count(*), count(DISTINCT r.time),

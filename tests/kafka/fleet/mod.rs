@@ -4,7 +4,8 @@
 //! That is not asked of a second service but computed here from what was written (see [`traffic`]): it costs less, and it does not
 //! share the mistakes of what is under test.
 
-mod database;
+pub mod database;
+mod pair;
 mod traffic;
 
 use std::collections::BTreeMap;
@@ -17,14 +18,13 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rustix::process::{Signal, kill_process};
 use sqlx::PgConnection;
 
-use self::traffic::{LATENESS, PARTITIONS, Series, THRESHOLD, WINDOW, Window, Written};
-use crate::instance::{Instance, PATIENCE, Place, Starting, until};
-use crate::kafka::{Broker, Topic};
-use crate::plant;
-use crate::postgres::{Database, Flavor, Server};
+pub use self::pair::Pair;
+use self::pair::{HEARTBEAT, SESSION};
+use self::traffic::{PARTITIONS, Series, Window, Written};
 
-const SESSION: &str = "4000";
-const HEARTBEAT: &str = "500";
+use crate::instance::{Instance, PATIENCE, until};
+use crate::kafka::Broker;
+use crate::plant;
 
 /// What happens, each while there is something to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,17 +62,6 @@ const EVENTS: [Event; 14] = {
     ]
 };
 
-/// Shows what the instances logged if the test fails.
-struct Logs([Arc<Place>; 2]);
-
-impl Drop for Logs {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.iter().for_each(|place| eprintln!("{}\n", place.log()));
-        }
-    }
-}
-
 /// What the instances counted, over all their lives. Of one that is killed, as it was shortly before.
 #[derive(Debug, Default)]
 struct Figures {
@@ -97,25 +86,6 @@ impl Figures {
     }
 }
 
-fn place(broker: &Broker, topic: &Topic, database: &Database, name: &str, consumers: u16) -> Arc<Place> {
-    let options = format!(
-        "consumers = {consumers}\\noptions = {{ 'session.timeout.ms' = {SESSION}, 'heartbeat.interval.ms' = {HEARTBEAT} }}"
-    );
-    let settings = format!(
-        "{}\n[storage]\nshared = true\ninstance = '{name}'\nsnapshot_tail = 32\nsnapshot_interval = '2s'\nwrite_timeout = '5s'\n
-         [[series]]\nmatch = {{ sensor = 'f*' }}\nwindows = ['{}s']\nlateness = '{}s'\nidle_after = '10h'\n
-         detectors = [{{ kind = 'jump', threshold = {THRESHOLD:?} }}]\n",
-        plant::settings(broker, topic, &options),
-        WINDOW / 1_000_000,
-        LATENESS / 1_000_000,
-    );
-    let url = format!("storage.url={}", database.url());
-    Place::new(
-        &settings,
-        &[&url, "storage.timescaledb=off", "limits.batch_readings=500"],
-    )
-}
-
 fn messages() -> u64 {
     let asked = std::env::var("SENSORHIVE_TEST_MESSAGES");
     asked.map_or(200_000, |text| {
@@ -128,22 +98,13 @@ async fn two_of_a_group_store_each_message_once_whatever_happens() {
     let Some(broker) = crate::kafka::Broker::private().await else {
         return;
     };
-    let Some(server) = Server::shared().await else {
-        return;
-    };
-    let Some(database) = server.database(Flavor::Plain).await else {
-        return;
-    };
     let begun = Instant::now();
-    let mut connection = database.connect().await;
-    let topic = Arc::new(broker.topic("fleet", PARTITIONS).await);
-    let [steady, unlucky] =
-        [("a", 1), ("b", 2)].map(|(name, consumers)| place(&broker, &topic, &database, name, consumers));
-    let _logs = Logs([steady.clone(), unlucky.clone()]);
-    let mut a = Instance::start(&steady).await;
-    let token = a.token.clone();
-    let mut b = Starting::new(&unlucky, &[]).ready(Some(token.clone())).await;
-    let refused = a
+    let Some(mut pair) = Pair::start(&broker, PARTITIONS, [1, 2]).await else {
+        return;
+    };
+    let mut connection = pair.database.connect().await;
+    let refused = pair
+        .a
         .api
         .ingest(&serde_json::json!({"sensor_id": "f0", "value": 1}))
         .await;
@@ -162,71 +123,71 @@ async fn two_of_a_group_store_each_message_once_whatever_happens() {
         let before = Written::up_to(produced).records();
         let (from, to) = (produced, produced + share);
         let writing = tokio::task::spawn_blocking({
-            let topic = topic.clone();
+            let topic = pair.topic.clone();
             move || topic.produce_records(traffic::records(from, to))
         });
         produced = to;
         // At another place each time.
         let enough = before + (share as i64 / 32) * (1 + number as i64 % 8);
         until("some progress", async || {
-            (sum(&mut connection).await >= enough).then_some(())
+            (database::sum(&mut connection).await >= enough).then_some(())
         })
         .await;
         writing.await.unwrap();
         say(&format!(
             "{number}: {event:?} at {} of {produced} after {:?}",
-            sum(&mut connection).await,
+            database::sum(&mut connection).await,
             begun.elapsed()
         ));
         match event {
             Event::KillAndStart | Event::KillForLong => {
-                figures.add(&b).await;
-                b.kill9();
+                figures.add(&pair.b).await;
+                pair.b.kill9();
                 figures.kills += 1;
-                let left = sum(&mut connection).await < Written::up_to(produced).records();
+                let left = database::sum(&mut connection).await < Written::up_to(produced).records();
                 figures.in_the_middle += u64::from(left);
                 if event == Event::KillForLong {
                     has_all(&mut connection, "a").await;
                 }
-                b = Starting::new(&unlucky, &[]).ready(Some(token.clone())).await;
+                pair.start_b().await;
             }
             Event::RestartBroker => {
                 broker.kill();
                 broker.start().await;
             }
-            Event::Guest => visit(&broker, &topic, &a, &b).await,
+            Event::Guest => visit(&broker, &pair).await,
             Event::Stop => {
-                figures.add(&a).await;
-                a.sigterm();
-                assert!(a.ended().await.success(), "{}", steady.log());
+                figures.add(&pair.a).await;
+                pair.a.sigterm();
+                assert!(pair.a.ended().await.success(), "{}", pair.places[0].log());
                 assert_eq!(
                     database::owned(&mut connection, "a").await,
                     0,
                     "it gave back what it had"
                 );
                 has_all(&mut connection, "b").await;
-                a = Starting::new(&steady, &[]).ready(Some(token.clone())).await;
+                pair.start_a().await;
             }
             Event::Freeze => {
-                kill_process(a.pid(), Signal::STOP).unwrap();
+                kill_process(pair.a.pid(), Signal::STOP).unwrap();
                 has_all(&mut connection, "b").await;
-                kill_process(a.pid(), Signal::CONT).unwrap();
+                kill_process(pair.a.pid(), Signal::CONT).unwrap();
             }
         }
     }
-    let (from, rest) = (produced, topic.clone());
+    let (from, rest) = (produced, pair.topic.clone());
     tokio::task::spawn_blocking(move || rest.produce_records(traffic::records(from, total)))
         .await
         .unwrap();
     let written = Written::up_to(total);
     all_read(&mut connection, written.records()).await;
     let ledger = processed(&mut connection).await;
-    figures.add(&a).await;
-    figures.add(&b).await;
+    figures.add(&pair.a).await;
+    figures.add(&pair.b).await;
 
     let expected_positions: BTreeMap<String, i64> = (0..)
         .zip(written.ends)
-        .map(|(number, end)| (format!("{}/{number}", topic.name), end))
+        .map(|(number, end)| (format!("{}/{number}", pair.topic.name), end))
         .collect();
     assert_eq!(database::positions(&mut connection).await, expected_positions);
     assert_eq!(
@@ -253,7 +214,7 @@ async fn two_of_a_group_store_each_message_once_whatever_happens() {
         (10, 10),
         "it was killed while nothing was left"
     );
-    for place in [&steady, &unlucky] {
+    for place in &pair.places {
         let log = place.log();
         let errors: Vec<&str> = log.lines().filter(|line| line.contains(" ERROR ")).collect();
         assert!(errors.is_empty(), "{errors:#?}");
@@ -277,10 +238,6 @@ async fn two_of_a_group_store_each_message_once_whatever_happens() {
     ));
 }
 
-async fn sum(connection: &mut PgConnection) -> i64 {
-    database::positions(connection).await.values().sum()
-}
-
 async fn has_all(connection: &mut PgConnection, name: &str) {
     until(&format!("{name} to have all partitions"), async || {
         (database::owned(connection, name).await == i64::from(PARTITIONS)).then_some(())
@@ -289,7 +246,8 @@ async fn has_all(connection: &mut PgConnection, name: &str) {
 }
 
 /// A consumer that stores nothing takes a part of the partitions, and gives it back.
-async fn visit(broker: &Broker, topic: &Topic, a: &Instance, b: &Instance) {
+async fn visit(broker: &Broker, pair: &Pair) {
+    let Pair { a, b, topic, .. } = pair;
     let mut config = broker.config();
     config
         .set("group.id", plant::group(topic))
@@ -330,7 +288,7 @@ async fn visit(broker: &Broker, topic: &Topic, a: &Instance, b: &Instance) {
 async fn all_read(connection: &mut PgConnection, records: i64) {
     let (mut last, mut since) = (-1, Instant::now());
     loop {
-        let now = sum(connection).await;
+        let now = database::sum(connection).await;
         if now >= records {
             return;
         }
@@ -415,6 +373,6 @@ fn compare_windows(series: &Series, stored: &BTreeMap<i64, Window>, expected: &B
 }
 
 /// Prints a line that `cargo test` does not capture.
-fn say(line: &str) {
+pub fn say(line: &str) {
     let _ = writeln!(std::io::stderr(), "kafka test: {line}");
 }
