@@ -82,6 +82,11 @@ async fn what_is_not_keyed_is_stored_once_all_the_same_and_somebody_is_told() {
     );
     let windows = database::windows(&mut connection).await;
     let mut short = 0;
+    let mut counts = std::collections::BTreeMap::new();
+    for window in windows.values().flat_map(|all| all.values()) {
+        *counts.entry((window.count, window.revision)).or_insert(0) += 1;
+    }
+    eprintln!("{counts:?} {ledger:?} {readings:?}");
     for windows in windows.values() {
         short += windows.values().filter(|window| window.count != 10).count();
     }
