@@ -16,6 +16,8 @@ mod broker;
 mod commands;
 #[path = "kafka/crashes.rs"]
 mod crashes;
+#[path = "kafka/fleet/mod.rs"]
+mod fleet;
 #[path = "kafka/groups.rs"]
 mod groups;
 #[path = "kafka/outages.rs"]
@@ -28,3 +30,5 @@ mod poison;
 mod postgres;
 #[path = "kafka/reading.rs"]
 mod reading;
+#[path = "kafka/unkeyed.rs"]
+mod unkeyed;

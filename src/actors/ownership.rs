@@ -2,7 +2,8 @@
 //!
 //! A source that shares its partitions with other instances tells of each change: [`Ownership::assigned`] after it has claimed
 //! partitions and before it reads from them, [`Ownership::revoked`] before it gives them back, once nothing of theirs is under way,
-//! [`Ownership::lost`] when they are gone already.
+//! [`Ownership::lost`] when they are gone already. What is lost is named by its tenure: the partition itself may be here again, through
+//! another member of the group.
 //!
 //! Invariants:
 //! - Nothing of a sensor is done here before everything that its former owner committed is known: the claim has seen to it that
@@ -20,7 +21,7 @@ use tokio::sync::watch;
 
 use super::Rails;
 use super::latest::Latest;
-use super::registry::HomeId;
+use super::registry::{HomeId, Tenure};
 use super::shard::ShardSupervisor;
 use super::shard::messages::{Forget, Release, Wake};
 use super::storage::progress::{self, Progress};
@@ -40,10 +41,11 @@ pub struct Ownership {
 
 impl Ownership {
     /// Partitions were claimed, and nothing was read from them yet. Resolves when readings of theirs may be sent off; those of their
-    /// sensors that have something to do are on their way back by then.
-    pub async fn assigned(&self, source: &SourceName, partitions: &[String]) {
+    /// sensors that have something to do are on their way back by then. Returns a tenure for each of `partitions`; none where one
+    /// instance has everything.
+    pub async fn assigned(&self, source: &SourceName, partitions: &[String]) -> Vec<Tenure> {
         if !self.rails.registry().is_shared() || partitions.is_empty() {
-            return;
+            return Vec::new();
         }
         let scope = Scope::Homes(homes(source, partitions).collect());
         let mut attempt = 0;
@@ -56,7 +58,7 @@ impl Ownership {
         // What is in memory of them is from another time.
         self.rails.registry().disown(&numbers);
         self.tell_all(|| Forget).await;
-        self.rails.registry().own(&numbers);
+        let tenures = self.rails.registry().own(&numbers);
         let wake = || Wake {
             homes: numbers.clone(),
             scope: scope.clone(),
@@ -67,6 +69,7 @@ impl Ownership {
             partitions = partitions.len(),
             "partitions came to this instance"
         );
+        tenures
     }
 
     /// Partitions are about to be given back, and nothing of them is under way. Resolves when their sensors have left with a
@@ -102,19 +105,25 @@ impl Ownership {
     }
 
     /// Partitions are somebody else's already, or may be.
-    pub async fn lost(&self, source: &SourceName, partitions: &[String]) {
-        if !self.rails.registry().is_shared() || partitions.is_empty() {
+    pub async fn lost(&self, source: &SourceName, tenures: &[Tenure]) {
+        let homes = self.rails.registry().end(tenures);
+        if homes.is_empty() {
             return;
         }
-        let homes = self.numbers(source, partitions);
-        self.rails.registry().disown(&homes);
         self.tell_all(|| Forget).await;
         self.hide(&homes);
         tracing::warn!(
             source = source.as_str(),
-            partitions = partitions.len(),
+            partitions = homes.len(),
             "partitions were taken from this instance"
         );
+    }
+
+    /// All that a source has here.
+    pub fn tenures(&self, source: &SourceName) -> Vec<Tenure> {
+        let all = self.rails.registry().tenures().into_iter();
+        let of_source = all.filter(|(home, _)| home.is_of(source));
+        of_source.map(|(_, tenure)| tenure).collect()
     }
 
     /// What the former owner has left: names, numbers, where its clocks stood.

@@ -39,6 +39,12 @@ impl Home {
         self.0.find(BETWEEN).is_some_and(|at| at > 0)
     }
 
+    /// Whether it is a partition of that source.
+    pub fn is_of(&self, source: &SourceName) -> bool {
+        let name = self.0.split_once(BETWEEN).map(|(name, _)| name);
+        name == Some(source.as_str())
+    }
+
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -74,5 +80,7 @@ mod tests {
             assert_eq!(Home::parse(home.as_str()), *home);
         }
         assert_eq!(homes[0].to_string(), "partition b/c of a");
+        let of_a: Vec<bool> = homes.iter().map(|home| home.is_of(&source("a"))).collect();
+        assert_eq!(of_a, [true, false, false, false, false, false]);
     }
 }

@@ -30,11 +30,12 @@ async fn hand_over(reader: Reader, to: &Rc<Instance>) -> Reader {
 /// By force: its owner goes on for a while without knowing.
 async fn seize(reader: Reader, to: &Rc<Instance>, knows: bool) -> (Reader, u64) {
     let (from, partition) = (reader.instance.clone(), reader.partition);
+    let tenures = reader.tenures.clone();
     let new = to.take(partition).await;
     tokio::time::sleep(std::time::Duration::from_millis(30)).await;
     let undelivered = reader.stop().await;
     if knows {
-        from.ownership.lost(&source(), &[name(partition)]).await;
+        from.ownership.lost(&source(), &tenures).await;
     }
     (new, undelivered)
 }
@@ -251,6 +252,29 @@ fn who_was_robbed_forgets_what_is_not_its_own() {
         assert!(stored.values().all(|stored| stored.readings.len() == 40));
         a.end().await;
         b.end().await;
+    });
+}
+
+/// A member of the group that hears too late that it has lost a partition takes nothing from the one that has it since.
+#[test]
+fn what_one_member_has_lost_another_of_the_same_instance_keeps() {
+    with_postgres(async |database| {
+        let topic = Topic::new();
+        let a = Instance::start(&database, "a", &topic, NEVER).await;
+        let before = a.take(0).await;
+        let old = before.tenures.clone();
+        before.stop().await;
+        let now = a.take(0).await;
+        (0..10).for_each(|index| topic.send(0, index));
+        all_stored(&a).await;
+        a.ownership.lost(&source(), &old).await;
+        assert_eq!(a.sensors().await, 1);
+        let ours = a.ownership.tenures(&source());
+        assert_eq!(ours, now.tenures);
+        a.ownership.lost(&source(), &ours).await;
+        assert_eq!(a.sensors().await, 0);
+        now.stop().await;
+        a.end().await;
     });
 }
 

@@ -11,7 +11,7 @@ use sensorhive::actors::ingest::{Intake, IntakeSettings, Payload};
 use sensorhive::actors::ownership::Ownership;
 use sensorhive::actors::permits::Share;
 use sensorhive::actors::query_cache;
-use sensorhive::actors::registry::{Registry, RegistryLimits};
+use sensorhive::actors::registry::{Registry, RegistryLimits, Tenure};
 use sensorhive::actors::shard::env::{Catalog, Mode, ShardSettings};
 use sensorhive::actors::shard::messages::ListSensors;
 use sensorhive::actors::storage::maintenance::Retention;
@@ -188,8 +188,8 @@ impl Instance {
     /// As a member of a group is given a partition.
     pub async fn take(self: &Rc<Self>, partition: usize) -> Reader {
         let claimed = self.claim(partition).await;
-        self.ownership.assigned(&source(), &[name(partition)]).await;
-        Reader::start(self.clone(), partition, claimed)
+        let tenures = self.ownership.assigned(&source(), &[name(partition)]).await;
+        Reader::start(self.clone(), partition, claimed, tenures)
     }
 
     /// How many sensors are in memory, in whatever mode.
@@ -284,13 +284,14 @@ impl Stored {
 pub struct Reader {
     pub partition: usize,
     pub instance: Rc<Instance>,
+    pub tenures: Vec<Tenure>,
     stop: Rc<Cell<bool>>,
     undelivered: Rc<Cell<u64>>,
     task: Option<tokio::task::JoinHandle<()>>,
 }
 
 impl Reader {
-    pub fn start(instance: Rc<Instance>, partition: usize, claimed: Claimed) -> Self {
+    pub fn start(instance: Rc<Instance>, partition: usize, claimed: Claimed, tenures: Vec<Tenure>) -> Self {
         let (stop, undelivered) = (Rc::new(Cell::new(false)), Rc::new(Cell::new(0)));
         #[expect(
             clippy::disallowed_methods,
@@ -307,6 +308,7 @@ impl Reader {
         Self {
             partition,
             instance,
+            tenures,
             stop,
             undelivered,
             task: Some(spawn(read)),

@@ -61,11 +61,16 @@ impl Homes {
         self.ours.get_or_insert_default();
     }
 
-    pub fn own(&mut self, home: HomeId) {
+    pub fn own(&mut self, home: HomeId) -> Tenure {
         self.clock += 1;
+        let tenure = Tenure {
+            home,
+            since: self.clock,
+        };
         if let Some(ours) = &mut self.ours {
-            ours.insert(home, self.clock);
+            ours.insert(home, tenure.since);
         }
+        tenure
     }
 
     pub fn disown(&mut self, home: HomeId) {
@@ -74,13 +79,14 @@ impl Homes {
         }
     }
 
-    /// As [`Self::disown`], unless it has gone and come back since.
-    pub fn end(&mut self, tenure: Tenure) {
-        if let Some(ours) = &mut self.ours
-            && ours.get(&tenure.home) == Some(&tenure.since)
-        {
+    /// As [`Self::disown`], unless it has gone since, and maybe come back; `true` if it was ours until now.
+    pub fn end(&mut self, tenure: Tenure) -> bool {
+        let Some(ours) = &mut self.ours else { return false };
+        let lasts = ours.get(&tenure.home) == Some(&tenure.since);
+        if lasts {
             ours.remove(&tenure.home);
         }
+        lasts
     }
 
     /// Sensors of several homes are everybody's: each instance has the readings that it got.

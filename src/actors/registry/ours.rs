@@ -23,9 +23,10 @@ impl Registry {
         self.names.write().homes.number(home)
     }
 
-    pub fn own(&self, homes: &[HomeId]) {
+    /// In the order of `homes`.
+    pub fn own(&self, homes: &[HomeId]) -> Vec<Tenure> {
         let mut names = self.names.write();
-        homes.iter().for_each(|home| names.homes.own(*home));
+        homes.iter().map(|home| names.homes.own(*home)).collect()
     }
 
     pub fn disown(&self, homes: &[HomeId]) {
@@ -33,10 +34,11 @@ impl Registry {
         homes.iter().for_each(|home| names.homes.disown(*home));
     }
 
-    /// As [`Self::disown`], unless they have gone and come back since.
-    pub fn end(&self, tenures: &[Tenure]) {
+    /// As [`Self::disown`], but for those that have gone since. Returns which were ours.
+    pub fn end(&self, tenures: &[Tenure]) -> Vec<HomeId> {
         let mut names = self.names.write();
-        tenures.iter().for_each(|tenure| names.homes.end(*tenure));
+        let ended = tenures.iter().filter(|tenure| names.homes.end(**tenure));
+        ended.map(|tenure| tenure.home).collect()
     }
 
     /// The homes that are ours; none where everything is.

@@ -97,7 +97,8 @@ impl<'c> Worker<'c> {
             if held.is_none_or(|held| held.id != *id) {
                 held = self.held.iter().find(|held| held.id == *id);
             }
-            filling.come_through(held.map_or(HomeId::NONE, |held| held.home));
+            let tenure = held.and_then(|held| held.tenure);
+            filling.come_through(tenure.map_or(HomeId::NONE, |tenure| tenure.home));
             let place = Place {
                 label: held.map_or("", |held| &held.label),
                 offset: Some(message.offset()),

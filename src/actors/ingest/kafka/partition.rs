@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rdkafka::{Offset, TopicPartitionList};
 
-use crate::actors::registry::HomeId;
+use crate::actors::registry::Tenure;
 
 /// Written `topic/3`: so it is called among the source's positions and by operators.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -22,8 +22,8 @@ pub(super) struct Held {
     pub partition: Partition,
     /// `topic/3`.
     pub label: String,
-    /// What its sensors have for a home.
-    pub home: HomeId,
+    /// What its sensors have for a home, and since when it is ours; `None` where one instance has everything.
+    pub tenure: Option<Tenure>,
     /// Says which owner's commits count; `None` where the store does not tell owners apart.
     pub epoch: Option<i64>,
     /// Where reading began when it was assigned.

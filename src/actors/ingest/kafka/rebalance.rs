@@ -12,11 +12,9 @@ use tokio::sync::oneshot;
 
 use super::client::Rebalance;
 use super::partition::{Held, Partition, list as list_of};
-use super::source::Reset;
+use super::source::{Granted, Reset};
 use super::worker::{Failure, Mark, Worker};
-use crate::actors::registry::HomeId;
-use crate::domain::Home;
-use crate::storage::Claimed;
+use crate::actors::registry::Tenure;
 
 /// Partitions that were assigned to us and are not read yet.
 pub(super) struct Joining {
@@ -27,13 +25,14 @@ pub(super) struct Joining {
 }
 
 enum Claim {
-    Asked(oneshot::Receiver<Vec<Claimed>>),
-    Ours(Vec<Claimed>),
+    Asked(oneshot::Receiver<Vec<Granted>>),
+    Ours(Vec<Granted>),
 }
 
 /// Partitions that were taken from us and are not given away yet.
 pub(super) struct Leaving {
-    list: TopicPartitionList,
+    /// What the group is to be answered; `None` where nobody asked, since we leave it.
+    list: Option<TopicPartitionList>,
     partitions: Vec<Partition>,
     until: Instant,
     given: Option<oneshot::Receiver<()>>,
@@ -84,16 +83,10 @@ impl Worker<'_> {
                 self.drop_gathered(|id| ids.contains(&id));
                 if lost {
                     // Somebody else may read them already; what is under way fails if he has claimed them.
-                    let labels = partitions.iter().map(Partition::to_string).collect();
-                    drop(self.desk.give(labels, true));
-                    self.part_with(&list, &partitions)?;
+                    self.desk.lost(self.tenures(&partitions));
+                    self.part_with(Some(&list), &partitions)?;
                 } else {
-                    self.leaving = Some(Leaving {
-                        list,
-                        partitions,
-                        until: Instant::now() + self.parts.drain_timeout,
-                        given: None,
-                    });
+                    self.leaving = Some(self.leaving(Some(list), partitions));
                 }
             }
         }
@@ -114,14 +107,14 @@ impl Worker<'_> {
         let Some(joining) = self.joining.take() else {
             return Ok(());
         };
-        let Claim::Ours(claimed) = &joining.claim else {
+        let Claim::Ours(granted) = &joining.claim else {
             return Ok(());
         };
         if Instant::now() < joining.not_before {
             self.joining = Some(joining);
             return Ok(());
         }
-        let begins = match self.begins(&joining.partitions, claimed) {
+        let begins = match self.begins(&joining.partitions, granted) {
             Ok(begins) => begins,
             Err(error) => {
                 // The brokers are away; the claims stay ours meanwhile.
@@ -136,7 +129,8 @@ impl Worker<'_> {
         };
         let mut assignment = TopicPartitionList::new();
         let mut unknown = Vec::new();
-        for ((partition, claimed), begin) in joining.partitions.into_iter().zip(claimed).zip(begins) {
+        for ((partition, granted), begin) in joining.partitions.into_iter().zip(granted).zip(begins) {
+            let Granted { claimed, tenure } = *granted;
             assignment.add_partition_offset(&partition.topic, partition.number, begin)?;
             let id = self.next_id;
             self.next_id += 1;
@@ -147,7 +141,7 @@ impl Worker<'_> {
             }
             self.held.push(Held {
                 id,
-                home: self.home(&partition),
+                tenure,
                 label: partition.to_string(),
                 partition,
                 epoch: Some(claimed.epoch),
@@ -168,29 +162,20 @@ impl Worker<'_> {
         Ok(())
     }
 
-    /// Where one instance has everything, nobody asks for homes.
-    fn home(&self, partition: &Partition) -> HomeId {
-        let (registry, source) = (self.parts.intake.registry(), self.parts.intake.source());
-        match registry.is_shared() {
-            true => registry.home(&Home::partition(source, &partition.to_string())),
-            false => HomeId::NONE,
-        }
-    }
-
     /// Where each partition is to be read from: as stored, else as the group knows, else as `reset` says.
-    fn begins(&self, partitions: &[Partition], claimed: &[Claimed]) -> KafkaResult<Vec<Offset>> {
+    fn begins(&self, partitions: &[Partition], granted: &[Granted]) -> KafkaResult<Vec<Offset>> {
         let unknown: Vec<&Partition> = partitions
             .iter()
-            .zip(claimed)
-            .filter_map(|(partition, claimed)| claimed.offset.is_none().then_some(partition))
+            .zip(granted)
+            .filter_map(|(partition, granted)| granted.claimed.offset.is_none().then_some(partition))
             .collect();
         let of_group = if unknown.is_empty() {
             TopicPartitionList::new()
         } else {
             self.client.committed(list_of(unknown))?
         };
-        let begin = |partition: &Partition, claimed: &Claimed| {
-            if let Some(offset) = claimed.offset {
+        let begin = |partition: &Partition, granted: &Granted| {
+            if let Some(offset) = granted.claimed.offset {
                 return Ok(Offset::Offset(offset));
             }
             let of_group = of_group.find_partition(&partition.topic, partition.number);
@@ -207,9 +192,25 @@ impl Worker<'_> {
                 }
             }
         };
-        let all = partitions.iter().zip(claimed);
-        all.map(|(partition, claimed)| begin(partition, claimed))
+        let all = partitions.iter().zip(granted);
+        all.map(|(partition, granted)| begin(partition, granted))
             .collect::<Result<_, KafkaError>>()
+    }
+
+    /// Gives everything away before the group is left, so that nobody has to take it from us. Only where others can have it.
+    pub fn leave_all(&mut self) {
+        let partitions: Vec<Partition> = self.held.iter().map(|held| held.partition.clone()).collect();
+        self.close(&partitions);
+        self.leaving = Some(self.leaving(None, partitions));
+    }
+
+    fn leaving(&self, list: Option<TopicPartitionList>, partitions: Vec<Partition>) -> Leaving {
+        Leaving {
+            list,
+            partitions,
+            until: Instant::now() + self.parts.drain_timeout,
+            given: None,
+        }
     }
 
     fn leave(&mut self) -> Result<(), Failure> {
@@ -232,7 +233,7 @@ impl Worker<'_> {
         let gave_up = match &mut leaving.given {
             None => {
                 let labels = leaving.partitions.iter().map(Partition::to_string).collect();
-                leaving.given = Some(self.desk.give(labels, false));
+                leaving.given = Some(self.desk.give(labels));
                 return Ok(());
             }
             Some(given) => match given.try_recv() {
@@ -241,32 +242,37 @@ impl Worker<'_> {
                 given => given.is_err(),
             },
         };
+        let Some(Leaving { list, partitions, .. }) = self.leaving.take() else {
+            return Ok(());
+        };
         if gave_up {
-            let labels = leaving.partitions.iter().map(Partition::to_string).collect();
-            drop(self.desk.give(labels, true));
+            self.desk.lost(self.tenures(&partitions));
             tracing::warn!(
                 source = self.shared.source.as_str(),
                 "partitions are given away before all that was read of them is stored; their next reader reads it again"
             );
         }
-        match self.leaving.take() {
-            Some(leaving) => self.part_with(&leaving.list, &leaving.partitions),
-            None => Ok(()),
-        }
+        self.part_with(list.as_ref(), &partitions)
     }
 
     /// They are not ours any more.
-    fn part_with(&mut self, list: &TopicPartitionList, partitions: &[Partition]) -> Result<(), Failure> {
-        // A pause outlives the assignment in the client: if they come back they would stand still.
-        let paused = self.held.iter().filter(|held| held.paused);
-        let paused: Vec<_> = paused
-            .map(|held| &held.partition)
-            .filter(|held| partitions.contains(held))
-            .collect();
-        if !paused.is_empty() {
-            self.client.resume(&list_of(paused))?;
+    fn part_with(
+        &mut self,
+        list: Option<&TopicPartitionList>,
+        partitions: &[Partition],
+    ) -> Result<(), Failure> {
+        if let Some(list) = list {
+            // A pause outlives the assignment in the client: if they come back they would stand still.
+            let paused = self.held.iter().filter(|held| held.paused);
+            let paused: Vec<_> = paused
+                .map(|held| &held.partition)
+                .filter(|held| partitions.contains(held))
+                .collect();
+            if !paused.is_empty() {
+                self.client.resume(&list_of(paused))?;
+            }
+            self.client.unassign(list)?;
         }
-        self.client.unassign(list)?;
         self.held.retain(|held| !partitions.contains(&held.partition));
         for partition in partitions {
             self.shared.gave(partition);
@@ -284,6 +290,14 @@ impl Worker<'_> {
             held.closed = true;
         }
         self.ids(partitions)
+    }
+
+    fn tenures(&self, partitions: &[Partition]) -> Vec<Tenure> {
+        let held = self
+            .held
+            .iter()
+            .filter(|held| partitions.contains(&held.partition));
+        held.filter_map(|held| held.tenure).collect()
     }
 
     fn ids(&self, partitions: &[Partition]) -> Vec<u64> {

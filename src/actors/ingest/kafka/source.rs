@@ -16,6 +16,7 @@ use crate::actors::ingest::{
     Intake, Seek, SeekError, SeekedTo, SourceCommand, SourceDetail, SourceState, SourceStatus,
 };
 use crate::actors::ownership::Ownership;
+use crate::actors::registry::Tenure;
 use crate::actors::storage::retry;
 use crate::actors::supervision::{Crash, Supervise, relay};
 use crate::metrics::Metrics;
@@ -59,8 +60,6 @@ pub struct KafkaSource {
     /// Members of an earlier life, on their way out.
     leaving: Vec<oneshot::Receiver<()>>,
     /// Counts the beginnings, so that who is left of an earlier one is not heard any more.
-    /// Partitions that are being given back.
-    giving: Option<SpawnHandle>,
     life: u64,
 }
 
@@ -81,13 +80,22 @@ pub(super) struct Ask {
 
 enum Request {
     /// To make partitions ours.
-    Claim(Vec<String>, oneshot::Sender<Vec<Claimed>>),
+    Claim(Vec<String>, oneshot::Sender<Vec<Granted>>),
     /// How far partitions are stored.
     Positions(Vec<String>, oneshot::Sender<Vec<Option<i64>>>),
-    /// To give partitions away, or to hear that they are lost.
-    Give(Vec<String>, bool, oneshot::Sender<()>),
+    /// To give partitions away. Whoever does not wait for the answer any more has given up on it.
+    Give(Vec<String>, oneshot::Sender<()>),
+    /// Partitions are gone already.
+    Lost(Vec<Tenure>),
     /// It has ended, and not because it was told to.
     Failed(Crash),
+}
+
+/// A partition that is ours now.
+pub(super) struct Granted {
+    pub claimed: Claimed,
+    /// Where several instances share the database.
+    pub tenure: Option<Tenure>,
 }
 
 /// A member's way to its actor. Nothing is lost by an answer that never comes: the member ends then.
@@ -97,7 +105,7 @@ pub(super) struct Desk {
 }
 
 impl Desk {
-    pub fn claim(&self, partitions: Vec<String>) -> oneshot::Receiver<Vec<Claimed>> {
+    pub fn claim(&self, partitions: Vec<String>) -> oneshot::Receiver<Vec<Granted>> {
         let (answer, answered) = oneshot::channel();
         self.ask(Request::Claim(partitions, answer));
         answered
@@ -109,10 +117,15 @@ impl Desk {
         answered
     }
 
-    pub fn give(&self, partitions: Vec<String>, lost: bool) -> oneshot::Receiver<()> {
+    /// Resolves when somebody else may have them. To drop what is returned gives up the wait; then they are to be called lost.
+    pub fn give(&self, partitions: Vec<String>) -> oneshot::Receiver<()> {
         let (answer, answered) = oneshot::channel();
-        self.ask(Request::Give(partitions, lost, answer));
+        self.ask(Request::Give(partitions, answer));
         answered
+    }
+
+    pub fn lost(&self, tenures: Vec<Tenure>) {
+        self.ask(Request::Lost(tenures));
     }
 
     pub fn failed(&self, crash: Crash) {
@@ -142,7 +155,6 @@ impl KafkaSource {
             members: Vec::new(),
             leaving: Vec::new(),
             life: 0,
-            giving: None,
         }
     }
 
@@ -237,11 +249,18 @@ impl Supervise for KafkaSource {
         self.dismiss();
         let leaving = std::mem::take(&mut self.leaving);
         let patience = self.parts.drain_timeout + LEAVE;
+        let parts = self.parts.clone();
         let left = async move {
             let all = futures_util::future::join_all(leaving);
             if tokio::time::timeout(patience, all).await.is_err() {
                 tracing::warn!("threads of a kafka source do not end, others begin beside them");
             }
+            // They have left the group without a word to us.
+            let source = parts.intake.source();
+            parts
+                .ownership
+                .lost(source, &parts.ownership.tenures(source))
+                .await;
         };
         ctx.spawn(left.into_actor(self).map(|(), source, ctx| {
             if source.state != SourceState::Stopping {
@@ -314,8 +333,12 @@ impl Handler<Ask> for KafkaSource {
                         parts.store.claim_positions(source, &partitions).await
                     });
                     let claimed = claimed.await;
-                    parts.ownership.assigned(source, &partitions).await;
-                    let _ = answer.send(claimed);
+                    let mut tenures = parts.ownership.assigned(source, &partitions).await.into_iter();
+                    let granted = claimed.into_iter().map(|claimed| Granted {
+                        claimed,
+                        tenure: tenures.next(),
+                    });
+                    let _ = answer.send(granted.collect());
                 };
                 ctx.spawn(claim.into_actor(self));
             }
@@ -330,23 +353,21 @@ impl Handler<Ask> for KafkaSource {
                 };
                 ctx.spawn(read.into_actor(self));
             }
-            Request::Give(partitions, lost, answer) => {
-                if lost && let Some(giving) = self.giving.take() {
-                    // The wait for what is under way is given up.
-                    ctx.cancel_future(giving);
-                }
+            Request::Give(partitions, mut answer) => {
                 let give = async move {
                     let source = parts.intake.source();
-                    match lost {
-                        true => parts.ownership.lost(source, &partitions).await,
-                        false => parts.ownership.revoked(source, &partitions).await,
+                    tokio::select! {
+                        biased;
+                        () = answer.closed() => return,
+                        () = parts.ownership.revoked(source, &partitions) => {}
                     }
                     let _ = answer.send(());
                 };
-                let giving = ctx.spawn(give.into_actor(self));
-                if !lost {
-                    self.giving = Some(giving);
-                }
+                ctx.spawn(give.into_actor(self));
+            }
+            Request::Lost(tenures) => {
+                let lost = async move { parts.ownership.lost(parts.intake.source(), &tenures).await };
+                ctx.spawn(lost.into_actor(self));
             }
         }
     }

@@ -275,9 +275,15 @@ impl<'c> Worker<'c> {
                 Err(TryRecvError::Disconnected) => return Life::Ends,
             }
         }
-        if self.stopping && self.flights.is_empty() {
+        if !self.stopping || !self.flights.is_empty() || self.leaving.is_some() {
+            return Life::GoesOn;
+        }
+        // What was not read from need not be given away in order.
+        self.joining = None;
+        if !self.held.iter().any(|held| held.tenure.is_some()) {
             return Life::Ends;
         }
+        self.leave_all();
         Life::GoesOn
     }
 
