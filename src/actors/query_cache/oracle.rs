@@ -367,6 +367,7 @@ pub(super) fn of_outcome(outcome: SliceOutcome) -> CommitGroup {
         sensors: Vec::new(),
         series: Vec::new(),
         positions: Vec::new(),
+        arrivals: Vec::new(),
         source_ledger: LedgerDelta::default(),
         dead_letters: Vec::new(),
         outcomes: vec![outcome],
