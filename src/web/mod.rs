@@ -29,5 +29,5 @@ mod wire;
 pub use problem::Problem;
 pub use routes::inventory;
 pub use server::{ServeError, bind, serve};
-pub use state::{AppState, SourceEntry};
+pub use state::{AppState, OutputEntry, SourceEntry};
 pub use tokens::TokenService;
