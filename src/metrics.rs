@@ -21,6 +21,7 @@ use prometheus_client::registry::{Registry, Unit};
 pub use self::kafka::KafkaMetrics;
 use crate::actors::ingest::listener::Counters;
 use crate::actors::ingest::mqtt::MqttMetrics;
+use crate::actors::outputs::OutputMetrics;
 use crate::archive::ArchiveStatus;
 use crate::domain::{LedgerDelta, SourceName};
 use crate::storage::StoreError;
@@ -85,6 +86,7 @@ pub struct Metrics {
     pub mqtt: MqttMetrics,
     pub kafka: KafkaMetrics,
     pub mqtt_listener: Arc<Counters>,
+    pub outputs: OutputMetrics,
 }
 
 impl Default for Metrics {
@@ -110,6 +112,8 @@ impl Default for Metrics {
         kafka.register(&mut registry);
         let mqtt_listener = Arc::new(Counters::default());
         mqtt_listener.register(&mut registry);
+        let outputs = OutputMetrics::default();
+        outputs.register(&mut registry);
         let latencies = || Histogram::new(exponential_buckets(0.001, 2.0, 16));
         Self {
             readings: register!(
@@ -210,6 +214,7 @@ impl Default for Metrics {
             mqtt,
             kafka,
             mqtt_listener,
+            outputs,
             registry,
         }
     }

@@ -10,6 +10,8 @@ mod history;
 mod instances;
 #[path = "store/ledger.rs"]
 mod ledger;
+#[path = "store/outbox.rs"]
+mod outbox;
 #[path = "store/positions.rs"]
 mod positions;
 #[path = "support/postgres/mod.rs"]
@@ -121,6 +123,13 @@ on_every_store! {
         old_readings_expire_in_every_series,
         restarts_audit_and_tokens_are_kept,
         a_pause_outlives_the_process;
+    outbox:
+        only_what_was_stored_is_in_it,
+        windows_and_anomalies_are_in_it_once_and_revisions_too,
+        a_row_stays_until_every_output_has_sent_it,
+        what_is_too_old_or_too_much_is_found,
+        a_big_group_has_several_rows_and_a_reading_takes_little,
+        without_outputs_nothing_is_written;
     rollups:
         buckets_are_those_of_the_readings,
         huge_values_do_no_harm;

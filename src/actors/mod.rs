@@ -7,6 +7,7 @@ mod fixture;
 pub mod ingest;
 pub mod journal;
 pub mod latest;
+pub mod outputs;
 pub mod ownership;
 pub mod part;
 pub mod permits;

@@ -148,6 +148,12 @@ pub(super) fn check(settings: &Settings, tree: &Node, problems: &mut Vec<Problem
             );
         }
     }
+    for (name, output) in &settings.outputs {
+        let key = format!("outputs.{name}");
+        for (below, message) in output.problems() {
+            must(false, &format!("{key}.{below}"), &key, &message);
+        }
+    }
     for (key, other, message) in found {
         // Or an item of it.
         let is_it = |problem: &str| {

@@ -11,6 +11,7 @@ pub mod http;
 pub mod log;
 pub mod mapping;
 pub mod mqtt_listener;
+pub mod outputs;
 pub mod pipeline;
 pub mod problem;
 pub mod series;
@@ -30,6 +31,7 @@ pub use http::HttpSettings;
 pub use log::{LogFormat, LogSettings};
 pub use mapping::{MappingSettings, PayloadSettings};
 pub use mqtt_listener::{ListenerTls, ListenerUser, MqttListenerSettings};
+pub use outputs::{KafkaOutputSettings, KafkaTopics, MqttOutputSettings, MqttTopics, OutputSettings};
 pub use pipeline::{LimitsSettings, PipelineSettings};
 pub use problem::{Origin, Problem, SettingsError};
 pub use series::{DetectorSettings, Pattern, SeriesMatch, SeriesSettings, SeriesTable};
@@ -63,6 +65,9 @@ pub struct Settings {
     pub log: LogSettings,
     /// Disabled ones too.
     pub sources: BTreeMap<SourceName, SourceSettings>,
+    /// Disabled ones too.
+    #[serde(default)]
+    pub outputs: BTreeMap<SourceName, OutputSettings>,
     pub series: SeriesTable,
     /// What was configured but is not part of this version, such as `alerting`; to be logged.
     #[serde(skip)]

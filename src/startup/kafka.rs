@@ -10,7 +10,7 @@ use crate::actors::ingest::Intake;
 use crate::actors::ingest::kafka::{KafkaParts, Reset};
 use crate::actors::ownership::Ownership;
 use crate::metrics::Metrics;
-use crate::settings::{KafkaReset, KafkaSettings, Settings};
+use crate::settings::{KafkaReset, KafkaSasl, KafkaSettings, KafkaTls, Settings};
 
 /// What the client is told, unless the operator says otherwise.
 const DEFAULTS: [(&str, &str); 9] = [
@@ -73,7 +73,12 @@ pub(super) fn consumer(settings: &KafkaSettings) -> Result<ClientConfig, KafkaSe
     for (key, value) in DEFAULTS.iter().chain(more) {
         config.set(*key, *value);
     }
-    connection(settings, &mut config)?;
+    connection(
+        &settings.brokers,
+        settings.tls.as_ref(),
+        settings.sasl.as_ref(),
+        &mut config,
+    )?;
     for (key, value) in &settings.options {
         config.set(key, value);
     }
@@ -142,9 +147,15 @@ fn producer(consumer: &ClientConfig) -> ClientConfig {
     config
 }
 
-fn connection(settings: &KafkaSettings, config: &mut ClientConfig) -> Result<(), KafkaSetupError> {
-    config.set("bootstrap.servers", settings.brokers.join(","));
-    let protocol = match (&settings.tls, &settings.sasl) {
+/// How the cluster is reached, for whatever kind of client.
+pub(super) fn connection(
+    brokers: &[String],
+    tls: Option<&KafkaTls>,
+    sasl: Option<&KafkaSasl>,
+    config: &mut ClientConfig,
+) -> Result<(), KafkaSetupError> {
+    config.set("bootstrap.servers", brokers.join(","));
+    let protocol = match (tls, sasl) {
         (None, None) => None,
         (Some(_), None) => Some("ssl"),
         (None, Some(_)) => Some("sasl_plaintext"),
@@ -153,7 +164,7 @@ fn connection(settings: &KafkaSettings, config: &mut ClientConfig) -> Result<(),
     if let Some(protocol) = protocol {
         config.set("security.protocol", protocol);
     }
-    if let Some(tls) = &settings.tls {
+    if let Some(tls) = tls {
         let files = [
             ("ssl.ca.location", &tls.ca_file),
             ("ssl.certificate.location", &tls.certificate_file),
@@ -165,7 +176,7 @@ fn connection(settings: &KafkaSettings, config: &mut ClientConfig) -> Result<(),
             }
         }
     }
-    if let Some(sasl) = &settings.sasl {
+    if let Some(sasl) = sasl {
         let password = std::fs::read_to_string(&sasl.password_file).map_err(|error| KafkaSetupError {
             file: sasl.password_file.clone(),
             error,

@@ -9,6 +9,7 @@ pub mod catalog;
 pub mod kafka;
 mod listener;
 mod mqtt;
+mod outputs;
 pub mod pipeline;
 mod plan;
 mod sources;
@@ -28,6 +29,7 @@ pub use self::kafka::KafkaSetupError;
 pub use self::listener::ListenerError;
 use self::pipeline::Pipeline;
 use crate::actors::ingest::{HttpIngest, Intake, SourceCommand, SourceState};
+use crate::actors::outputs::{OutputCommand, OutputState};
 use crate::actors::storage::archivist::Archivist;
 use crate::archive::{ArchiveError, Archiver, Objects};
 use crate::clock::{Clock, SystemClock};
@@ -37,7 +39,7 @@ use crate::settings::{Settings, StorageUrl};
 use crate::simulate::SimulatorError;
 use crate::storage::postgres::SessionLock;
 use crate::storage::sqlite::{ServiceLock, SqliteStore};
-use crate::storage::{ErrorClass, InstanceId, PostgresSettings, PostgresStore, Store, StoreError};
+use crate::storage::{ErrorClass, InstanceId, PostgresSettings, PostgresStore, Store, StoreError, Wanted};
 use crate::web::tokens::TokenError;
 use crate::web::{self, Answers, AppState, ServeError, TokenService};
 
@@ -66,6 +68,11 @@ pub enum StartError {
     Simulator { name: SourceName, error: SimulatorError },
     #[error("source `{name}`: {error}")]
     Kafka {
+        name: SourceName,
+        error: KafkaSetupError,
+    },
+    #[error("output `{name}`: {error}")]
+    KafkaOutput {
         name: SourceName,
         error: KafkaSetupError,
     },
@@ -123,6 +130,7 @@ impl Service {
         let intakes = plan::intakes(settings);
         let pushed = Intake::new(plan::name("http"), pipeline.rails.clone(), intakes.clone());
         let ingest = HttpIngest::new(pushed, store.clone(), settings.http.request_timeout);
+        let outputs = outputs::start(&mut pipeline, settings).await?;
         let mut sources = sources::start(&mut pipeline, settings, &intakes)?;
         let tokens = Arc::new(TokenService::new(store.clone()));
         let mqtt_address = mqtt.as_ref().map(|mqtt| mqtt.address);
@@ -142,6 +150,7 @@ impl Service {
             answers: Answers::new(pipeline.queries.clone()),
             ingest: Arc::new(ingest),
             sources,
+            outputs,
             tokens,
             started_at,
             shutting_down: Arc::new(AtomicBool::new(false)),
@@ -184,6 +193,7 @@ impl Service {
             self.server.stop(true).await;
             stop_sources(&self.state).await;
             self.pipeline.drain().await;
+            stop_outputs(&self.state).await;
         };
         let stopped = match tokio::time::timeout(self.drain_timeout, drain).await {
             Ok(()) => Stopped::Drained,
@@ -229,8 +239,12 @@ pub fn open_archive(settings: &Settings) -> Result<Option<Objects>, ArchiveError
 pub async fn open_store(settings: &Settings) -> Result<Arc<dyn Store>, StoreError> {
     let storage = &settings.storage;
     Ok(match &storage.url {
-        StorageUrl::Sqlite(path) => Arc::new(SqliteStore::open(&plan::sqlite(path, storage)).await?),
-        StorageUrl::Postgres(url) => Arc::new(PostgresStore::open(&plan::postgres(url, storage)?).await?),
+        StorageUrl::Sqlite(path) => {
+            Arc::new(SqliteStore::open(&plan::sqlite(path, storage, outputs::wanted(settings))).await?)
+        }
+        StorageUrl::Postgres(url) => {
+            Arc::new(PostgresStore::open(&plan::postgres(url, storage, outputs::wanted(settings))?).await?)
+        }
     })
 }
 
@@ -247,7 +261,7 @@ pub async fn lock_database(settings: &Settings, instance: Option<InstanceId>) ->
     Ok(match &storage.url {
         StorageUrl::Sqlite(path) => Lock::File(ServiceLock::take(path)?),
         StorageUrl::Postgres(url) => {
-            let database = plan::postgres(url, storage)?;
+            let database = plan::postgres(url, storage, Wanted::default())?;
             Lock::Session(wait_for_server(&database, instance.as_ref()).await?)
         }
     })
@@ -284,6 +298,20 @@ async fn stop_sources(state: &AppState) {
                 "waiting for a source"
             );
             tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+/// Lets all outputs send what is left, which they may for a moment; the rest stays in the outbox.
+async fn stop_outputs(state: &AppState) {
+    for command in [OutputCommand::Stop, OutputCommand::Report] {
+        for output in state.outputs.values() {
+            while let Ok(status) = output.control.send(command).await {
+                if command == OutputCommand::Stop || status.state == OutputState::Stopped {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
         }
     }
 }

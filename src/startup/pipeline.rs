@@ -250,6 +250,11 @@ impl Pipeline {
         progress::settled(&self.rails, &self.progress).await;
     }
 
+    /// Tells of every commit.
+    pub fn progress(&self) -> watch::Receiver<Progress> {
+        self.progress.clone()
+    }
+
     /// For sources whose partitions come and go.
     pub fn ownership(&self) -> Ownership {
         Ownership {

@@ -22,7 +22,7 @@ use crate::settings::{
     self, ArchiveUrl, MqttListenerSettings, PostgresUrl, Settings, StorageSettings, TimescaleDb,
 };
 use crate::storage::sqlite::{SqliteSettings, Synchronous};
-use crate::storage::{ErrorClass, InstanceId, PostgresSettings, StoreError, Timescale};
+use crate::storage::{ErrorClass, InstanceId, PostgresSettings, StoreError, Timescale, Wanted};
 
 /// Readings that pass a sensor by are kept for its catch-up up to this number.
 const HELD_READINGS: usize = 4_096;
@@ -45,7 +45,7 @@ const SHARED_ANSWER_LIFE: Micros = 1_000_000;
 /// The service itself and what is pushed over HTTP have a share of their own beside the configured sources; so has the MQTT listener.
 const BUILT_IN_SOURCES: u32 = 2;
 
-pub(super) fn sqlite(path: &Path, settings: &StorageSettings) -> SqliteSettings {
+pub(super) fn sqlite(path: &Path, settings: &StorageSettings, outbox: Wanted) -> SqliteSettings {
     SqliteSettings {
         path: path.to_owned(),
         synchronous: match settings.synchronous {
@@ -56,6 +56,7 @@ pub(super) fn sqlite(path: &Path, settings: &StorageSettings) -> SqliteSettings 
         busy_timeout: BUSY_TIMEOUT,
         query_timeout: settings.query_timeout,
         max_size: None,
+        outbox,
     }
 }
 
@@ -63,6 +64,7 @@ pub(super) fn sqlite(path: &Path, settings: &StorageSettings) -> SqliteSettings 
 pub(super) fn postgres(
     url: &PostgresUrl,
     settings: &StorageSettings,
+    outbox: Wanted,
 ) -> Result<PostgresSettings, StoreError> {
     let unusable = |what: String, why: String| StoreError::new(ErrorClass::Unusable, what, why);
     let mut postgres =
@@ -94,6 +96,7 @@ pub(super) fn postgres(
         chunk_interval: settings.chunk_interval,
         compress_after: settings.compress_after,
         shared: settings.shared,
+        outbox,
         ..postgres
     })
 }

@@ -17,6 +17,7 @@ mod gone;
 pub mod history;
 mod judgement;
 pub mod null;
+pub mod outbox;
 pub mod postgres;
 pub mod restore;
 mod revision;
@@ -30,12 +31,13 @@ use crate::domain::{ActiveTime, BatchNumber, SensorKey, SourceName, Timestamp};
 
 pub use archives::Archives;
 pub use commit::{
-    ArrivalPage, BatchReport, Claimed, CommitGroup, CommitReport, CompleteBatch, Conflict, InstanceId, Numbers, Position,
-    Refused, Row, SensorDefinition, SeriesDefinition, SliceOutcome, Snapshot,
+    ArrivalPage, BatchReport, Claimed, CommitGroup, CommitReport, CompleteBatch, Conflict, InstanceId,
+    Numbers, Position, Refused, Row, SensorDefinition, SeriesDefinition, SliceOutcome, Snapshot,
 };
 pub use error::{Cause, ErrorClass, StoreError};
 pub use history::History;
 pub use null::NullStore;
+pub use outbox::{Outbox, Wanted};
 pub use postgres::{EntrySettings, PostgresSettings, PostgresStore, Timescale};
 pub use restore::{Loaded, StoredReading, StoredSensor};
 pub use scope::Scope;
@@ -135,6 +137,11 @@ pub trait Store: History {
 
     /// The side of it that the cold archive works on; `None` where nothing is kept that could be archived.
     fn archives(&self) -> Option<&dyn Archives> {
+        None
+    }
+
+    /// The side of it that outputs send from; `None` where nothing is kept that could be sent.
+    fn outbox(&self) -> Option<&dyn Outbox> {
         None
     }
 

@@ -31,5 +31,5 @@ pub use answers::Answers;
 pub use problem::Problem;
 pub use routes::inventory;
 pub use server::{ServeError, bind, serve};
-pub use state::{AppState, SourceEntry};
+pub use state::{AppState, OutputEntry, SourceEntry};
 pub use tokens::TokenService;

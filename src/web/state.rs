@@ -14,6 +14,7 @@ use super::tokens::TokenService;
 use crate::actors::Rails;
 use crate::actors::ingest::{HttpIngest, Intake, Seek, SeekError, SeekedTo, SourceCommand, SourceStatus};
 use crate::actors::latest::Latest;
+use crate::actors::outputs::{OutputCommand, OutputStatus};
 use crate::actors::registry::{Registry, SensorInfo};
 use crate::actors::shard::ShardSupervisor;
 use crate::actors::statistics::Statistics;
@@ -40,6 +41,7 @@ pub struct AppState {
     pub ingest: Arc<HttpIngest>,
     /// Every source but that of HTTP, which is no actor.
     pub sources: BTreeMap<SourceName, SourceEntry>,
+    pub outputs: BTreeMap<SourceName, OutputEntry>,
     pub tokens: Arc<TokenService>,
     pub started_at: Timestamp,
     /// Set when the drain begins: nothing is taken in any more.
@@ -55,6 +57,21 @@ pub struct SourceEntry {
     /// Where the source has positions that can be moved.
     pub seek: Option<Recipient<Seek>>,
     pub intake: Intake,
+}
+
+/// An output that can be told something.
+pub struct OutputEntry {
+    /// As in the settings, such as `kafka`.
+    pub kind: &'static str,
+    pub handle: Arc<Handle>,
+    pub control: Recipient<OutputCommand>,
+}
+
+impl OutputEntry {
+    pub(super) async fn tell(&self, command: OutputCommand) -> Result<OutputStatus, Problem> {
+        let answer = self.control.send(command).timeout(ACTOR_PATIENCE).await;
+        answer.map_err(unanswered)
+    }
 }
 
 impl AppState {

@@ -39,11 +39,12 @@ impl Fixture for Chunked {
         Self::new(Flavor::Plain, 24).await
     }
 
-    async fn open(&self) -> PostgresStore {
+    async fn open_with(&self, outbox: Wanted) -> PostgresStore {
         let mut settings = PostgresSettings::from_url(self.database.url()).unwrap();
         settings.timescale = self.timescale;
         settings.chunk_interval = self.interval;
         settings.readers = 2;
+        settings.outbox = outbox;
         PostgresStore::open(&settings).await.unwrap()
     }
 }

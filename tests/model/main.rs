@@ -123,6 +123,7 @@ async fn run(schedule: Schedule) -> check::Outcome {
         busy_timeout: Duration::from_secs(5),
         query_timeout: Duration::from_secs(30),
         max_size: None,
+        ..SqliteSettings::new(directory.path())
     };
     let shared = Shared::new(schedule.seed);
     let service = Service::start(schedule, settings, shared.clone()).await;

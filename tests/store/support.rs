@@ -12,7 +12,11 @@ pub trait Fixture: Sized {
     const CASES: u32;
     /// `None` where the database is not installed here.
     async fn new() -> Option<Self>;
-    async fn open(&self) -> Self::Store;
+    async fn open(&self) -> Self::Store {
+        self.open_with(Wanted::default()).await
+    }
+    /// With an outbox for these.
+    async fn open_with(&self, outbox: Wanted) -> Self::Store;
 }
 
 pub struct Sqlite {
@@ -38,8 +42,10 @@ impl Fixture for Sqlite {
         })
     }
 
-    async fn open(&self) -> SqliteStore {
-        SqliteStore::open(&self.settings()).await.unwrap()
+    async fn open_with(&self, outbox: Wanted) -> SqliteStore {
+        let mut settings = self.settings();
+        settings.outbox = outbox;
+        SqliteStore::open(&settings).await.unwrap()
     }
 }
 
@@ -78,8 +84,10 @@ impl Fixture for PlainPostgres {
         Server::shared().await?.database(Flavor::Plain).await.map(Self)
     }
 
-    async fn open(&self) -> PostgresStore {
-        PostgresStore::open(&self.settings()).await.unwrap()
+    async fn open_with(&self, outbox: Wanted) -> PostgresStore {
+        let mut settings = self.settings();
+        settings.outbox = outbox;
+        PostgresStore::open(&settings).await.unwrap()
     }
 }
 
@@ -95,8 +103,10 @@ impl Fixture for TimescalePostgres {
             .map(Self)
     }
 
-    async fn open(&self) -> PostgresStore {
-        PostgresStore::open(&self.settings()).await.unwrap()
+    async fn open_with(&self, outbox: Wanted) -> PostgresStore {
+        let mut settings = self.settings();
+        settings.outbox = outbox;
+        PostgresStore::open(&settings).await.unwrap()
     }
 }
 
@@ -111,8 +121,9 @@ impl Fixture for ByEntries {
         Server::shared().await?.database(Flavor::Plain).await.map(Self)
     }
 
-    async fn open(&self) -> PostgresStore {
+    async fn open_with(&self, outbox: Wanted) -> PostgresStore {
         let mut settings = postgres(&self.0);
+        settings.outbox = outbox;
         settings.timescale = Timescale::Off;
         settings.entries = EntrySettings {
             sensors: 2,

@@ -112,6 +112,7 @@ impl App {
             answers: Answers::new(pipeline.queries.clone()),
             ingest: Arc::new(HttpIngest::new(http, store.clone(), Duration::from_secs(20))),
             sources: BTreeMap::from([(SourceName::parse("quiet").unwrap(), entry)]),
+            outputs: BTreeMap::new(),
             tokens: Arc::new(TokenService::new(store)),
             started_at: SystemClock.now(),
             shutting_down: Arc::new(AtomicBool::new(false)),

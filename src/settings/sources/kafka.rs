@@ -7,10 +7,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use rdkafka::ClientConfig;
-use rdkafka::error::KafkaError;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 
+use super::kafka_client;
 use crate::domain::{MetricName, SensorId};
 use crate::settings::mapping::{MappingSettings, PayloadSettings};
 use crate::settings::units;
@@ -21,10 +20,10 @@ use crate::settings::units;
 pub struct KafkaSettings {
     pub enabled: bool,
     /// `host:port` of some brokers; they tell of the others.
-    #[serde(deserialize_with = "names")]
+    #[serde(deserialize_with = "kafka_client::names")]
     pub brokers: Vec<String>,
     /// Names, or patterns that begin with `^`.
-    #[serde(deserialize_with = "names")]
+    #[serde(deserialize_with = "kafka_client::names")]
     pub topics: Vec<String>,
     /// Consumers that say the same group share the partitions.
     pub group: String,
@@ -53,7 +52,7 @@ pub struct KafkaSettings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sasl: Option<KafkaSasl>,
     /// Further settings of librdkafka.
-    #[serde(deserialize_with = "options")]
+    #[serde(deserialize_with = "kafka_client::options")]
     pub options: BTreeMap<String, String>,
 }
 
@@ -120,14 +119,8 @@ impl KafkaSettings {
         }
         let named = self.topics.iter().chain(&self.dead_letter_topic);
         for topic in named.filter(|topic| !topic.starts_with('^')) {
-            if !is_topic(topic) {
-                found.push((
-                    "topics".to_owned(),
-                    format!(
-                        "has \"{}\", which no topic can be called; names have letters, digits, `.`, `_` and `-`",
-                        topic.escape_debug()
-                    ),
-                ));
+            if !kafka_client::is_topic(topic) {
+                found.push(("topics".to_owned(), kafka_client::no_topic(topic)));
             }
         }
         if let Some(topic) = self.dead_letter_topic.as_ref()
@@ -141,28 +134,8 @@ impl KafkaSettings {
         if self.group.is_empty() {
             found.push(("group".to_owned(), "must not be empty".to_owned()));
         }
-        if let Some(tls) = &self.tls
-            && tls.certificate_file.is_some() != tls.key_file.is_some()
-        {
-            found.push((
-                "tls.certificate_file".to_owned(),
-                "and `tls.key_file` need each other".to_owned(),
-            ));
-        }
-        for (option, value) in &self.options {
-            if let Some(why) = refused_option(option) {
-                found.push((format!("options.{option}"), why.to_owned()));
-                continue;
-            }
-            let mut config = ClientConfig::new();
-            config.set(option, value);
-            if let Err(KafkaError::ClientConfig(_, why, ..)) = config.create_native_config() {
-                found.push((
-                    format!("options.{option}"),
-                    format!("is not understood by the Kafka client: {why}"),
-                ));
-            }
-        }
+        found.extend(kafka_client::tls_problem(self.tls.as_ref()));
+        found.extend(kafka_client::option_problems(&self.options, refused_option));
         found
     }
 }
@@ -199,12 +172,7 @@ impl SaslMechanism {
     }
 }
 
-fn is_topic(name: &str) -> bool {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-    (1..=249).contains(&name.len()) && name.bytes().all(allowed) && name != "." && name != ".."
-}
-
-/// Why an option of librdkafka may not be set here.
+/// Why an option of librdkafka may not be set here, beside those that no client may set.
 fn refused_option(option: &str) -> Option<&'static str> {
     Some(match option {
         "enable.auto.commit" | "enable.auto.offset.store" | "auto.commit.enable" | "offset.store.method" => {
@@ -213,65 +181,10 @@ fn refused_option(option: &str) -> Option<&'static str> {
         "auto.offset.reset" => {
             "is not allowed: `reset` says where a new partition begins, and nothing that is there is skipped"
         }
-        "enable.partition.eof"
-        | "statistics.interval.ms"
-        | "plugin.library.paths"
-        | "allow.auto.create.topics" => "is not allowed here",
-        "bootstrap.servers" | "metadata.broker.list" => "is not allowed here: set `brokers`",
+        "enable.partition.eof" | "allow.auto.create.topics" => "is not allowed here",
         "group.id" => "is not allowed here: set `group`",
-        "sasl.password" | "sasl.username" | "sasl.mechanism" | "sasl.mechanisms" => {
-            "is not allowed here: set `sasl`, with a `password_file`"
-        }
-        "ssl.key.password" | "ssl.keystore.password" | "ssl.key.pem" | "sasl.oauthbearer.client.secret" => {
-            "is not allowed: secrets are read from files of their own"
-        }
         _ => return None,
     })
-}
-
-/// A list, or text with commas.
-fn names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Names {
-        Text(String),
-        List(Vec<String>),
-    }
-
-    let expected = |_| serde::de::Error::custom("must be a list of names, or text with commas between them");
-    let names = match Names::deserialize(deserializer).map_err(expected)? {
-        Names::Text(text) => text.split(',').map(str::to_owned).collect(),
-        Names::List(list) => list,
-    };
-    let trimmed = names
-        .iter()
-        .map(|name| name.trim())
-        .filter(|name| !name.is_empty());
-    Ok(trimmed.map(str::to_owned).collect())
-}
-
-/// A table of text, numbers and booleans.
-fn options<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, String>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Scalar {
-        Bool(bool),
-        Integer(i64),
-        Float(f64),
-        Text(String),
-    }
-
-    let options = BTreeMap::<String, Scalar>::deserialize(deserializer)?;
-    let text = |(option, value)| {
-        let value = match value {
-            Scalar::Bool(value) => value.to_string(),
-            Scalar::Integer(value) => value.to_string(),
-            Scalar::Float(value) => value.to_string(),
-            Scalar::Text(text) => text,
-        };
-        (option, value)
-    };
-    Ok(options.into_iter().map(text).collect())
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 mod host;
 mod kafka;
+pub(super) mod kafka_client;
 mod mqtt;
 mod simulated;
 
@@ -9,6 +10,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 pub use host::HostSettings;
 pub use kafka::{KafkaReset, KafkaSasl, KafkaSettings, KafkaTls, SaslMechanism};
+pub(super) use mqtt::keep_alive as mqtt_keep_alive;
 pub use mqtt::{BrokerUrl, MqttSettings, MqttVersion, Retained, StatusSettings, TlsSettings};
 pub use simulated::SimulatedSettings;
 

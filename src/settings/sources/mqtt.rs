@@ -221,7 +221,9 @@ mod session_expiry {
 }
 
 /// What the protocol can say, in seconds.
-fn keep_alive<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+pub(in crate::settings) fn keep_alive<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Duration, D::Error> {
     units::parsed(
         deserializer,
         "a duration from 1s to 18h, such as \"30s\"",

@@ -12,10 +12,11 @@ use super::entries::Pending;
 use super::fault::Fault;
 use super::statement::{bytes, number, text};
 use super::time::Time;
-use super::{EntrySettings, arrivals, entries, ledger, positions, readings, rollup, windows};
+use super::{EntrySettings, arrivals, entries, ledger, outbox, positions, readings, rollup, windows};
 use crate::domain::{BatchTime, DeadLetter, Home, Timestamp};
 use crate::storage::commit::MADE_ELSEWHERE;
 use crate::storage::judgement::outcomes;
+use crate::storage::outbox::{News, Wanted};
 use crate::storage::{
     CommitGroup, CommitReport, CompleteBatch, ErrorClass, InstanceId, SensorDefinition, SeriesDefinition,
 };
@@ -63,12 +64,14 @@ pub(super) async fn claim(
     Ok((Claim { epoch, taken }, last_batch, active))
 }
 
-/// Does everything that `group` asks for, inside the caller's transaction. `claim` is what the instance claimed.
+/// Does everything that `group` asks for, inside the caller's transaction. `claim` is what the instance claimed, `wanted`
+/// what goes into the outbox.
 pub(super) async fn write(
     connection: &mut PgConnection,
     group: &CommitGroup,
     claim: Claim,
     course: Course,
+    wanted: Wanted,
 ) -> Result<(CommitReport, Course), Fault> {
     let claimed = advance_writer(connection, group, claim).await?;
     let batches = &group.batches;
@@ -82,13 +85,17 @@ pub(super) async fn write(
     rollup::note(connection, batches, &judged, claimed).await?;
     let pending = ledger::write_sensors(connection, group, &judged, course.pending, course.entries).await?;
     ledger::write_sources(connection, batches).await?;
-    let revised = windows::write(connection, batches).await?;
-    write_anomalies(connection, batches).await?;
+    let mut news = News::default();
+    let revised = windows::write(connection, batches, wanted.windows.then_some(&mut news)).await?;
+    write_anomalies(connection, batches, wanted.anomalies.then_some(&mut news)).await?;
     write_snapshots(connection, batches).await?;
     let contradictions = readings::dead_letters(connection, batches, &judged).await?;
     write_dead_letters(connection, batches, &contradictions).await?;
     positions::write(connection, batches).await?;
     arrivals::write(connection, batches).await?;
+    if wanted.any() {
+        outbox::write(connection, group, &judged, news, wanted).await?;
+    }
 
     let mut report = CommitReport {
         batches: judged.reports(batches.len()),
@@ -244,12 +251,19 @@ async fn write_batch_times(connection: &mut PgConnection, batches: &[CompleteBat
 }
 
 /// A detector finds the same thing again when a reading is replayed: the first finding stays.
-async fn write_anomalies(connection: &mut PgConnection, batches: &[CompleteBatch]) -> Result<(), Fault> {
+async fn write_anomalies(
+    connection: &mut PgConnection,
+    batches: &[CompleteBatch],
+    news: Option<&mut News>,
+) -> Result<(), Fault> {
     let all: Vec<_> = outcomes(batches)
-        .flat_map(|(_, outcome)| &outcome.anomalies)
+        .flat_map(|(batch, outcome)| outcome.anomalies.iter().map(move |anomaly| (batch, anomaly)))
         .collect();
     if all.is_empty() {
         return Ok(());
+    }
+    if let Some(news) = news {
+        news.found(&all, &outbox::known_anomalies(connection, &all).await?);
     }
     sqlx::query(
         "INSERT INTO anomalies (series_id, time, detector, level, value, score, expected, low, high, explanation)
@@ -257,16 +271,16 @@ async fn write_anomalies(connection: &mut PgConnection, batches: &[CompleteBatch
              $7::float8[], $8::float8[], $9::float8[], $10::text[])
          ON CONFLICT (series_id, time, detector, level) DO NOTHING",
     )
-    .bind(all.iter().map(|anomaly| number(anomaly.series.0)).collect::<Vec<_>>())
-    .bind(all.iter().map(|anomaly| Time(anomaly.time)).collect::<Vec<_>>())
-    .bind(all.iter().map(|anomaly| anomaly.detector.as_str()).collect::<Vec<_>>())
-    .bind(all.iter().map(|anomaly| anomaly.level.as_str()).collect::<Vec<_>>())
-    .bind(all.iter().map(|anomaly| anomaly.value).collect::<Vec<_>>())
-    .bind(all.iter().map(|anomaly| anomaly.score).collect::<Vec<_>>())
-    .bind(all.iter().map(|anomaly| anomaly.expected).collect::<Vec<_>>())
-    .bind(all.iter().map(|anomaly| anomaly.band.low).collect::<Vec<_>>())
-    .bind(all.iter().map(|anomaly| anomaly.band.high).collect::<Vec<_>>())
-    .bind(all.iter().map(|anomaly| text(&anomaly.explanation)).collect::<Vec<_>>())
+    .bind(all.iter().map(|(_, anomaly)| number(anomaly.series.0)).collect::<Vec<_>>())
+    .bind(all.iter().map(|(_, anomaly)| Time(anomaly.time)).collect::<Vec<_>>())
+    .bind(all.iter().map(|(_, anomaly)| anomaly.detector.as_str()).collect::<Vec<_>>())
+    .bind(all.iter().map(|(_, anomaly)| anomaly.level.as_str()).collect::<Vec<_>>())
+    .bind(all.iter().map(|(_, anomaly)| anomaly.value).collect::<Vec<_>>())
+    .bind(all.iter().map(|(_, anomaly)| anomaly.score).collect::<Vec<_>>())
+    .bind(all.iter().map(|(_, anomaly)| anomaly.expected).collect::<Vec<_>>())
+    .bind(all.iter().map(|(_, anomaly)| anomaly.band.low).collect::<Vec<_>>())
+    .bind(all.iter().map(|(_, anomaly)| anomaly.band.high).collect::<Vec<_>>())
+    .bind(all.iter().map(|(_, anomaly)| text(&anomaly.explanation)).collect::<Vec<_>>())
     .execute(connection)
     .await?;
     Ok(())

@@ -22,6 +22,7 @@ mod leader;
 mod ledger;
 mod lock;
 mod migrate;
+mod outbox;
 mod partitions;
 #[cfg(test)]
 mod plans;
@@ -54,8 +55,8 @@ use self::leader::Leader;
 use self::partitions::{Layout, Partitions, Table};
 use self::rollup::Keeper;
 use super::{
-    Archives, Claimed, CommitGroup, CommitReport, ErrorClass, InstanceId, Loaded, Numbers, Scope,
-    SensorDefinition, SeriesDefinition, Store, StoreError, WriterState,
+    Archives, Claimed, CommitGroup, CommitReport, ErrorClass, InstanceId, Loaded, Numbers, Outbox, Scope,
+    SensorDefinition, SeriesDefinition, Store, StoreError, Wanted, WriterState,
 };
 use crate::domain::{ActiveTime, BatchNumber, SensorKey, SourceName, Timestamp};
 
@@ -92,6 +93,7 @@ pub struct PostgresStore {
     /// What was claimed here.
     claims: Mutex<Claims>,
     leader: Leader,
+    outbox: Wanted,
     /// What the last group left to the next. Taken out while a group is written, so that whatever goes wrong forgets it.
     course: Mutex<Course>,
 }
@@ -125,6 +127,7 @@ impl PostgresStore {
             version,
             claims: Mutex::default(),
             leader: Leader::new(settings.shared),
+            outbox: settings.outbox,
             course: Mutex::new(Course::new(settings.entries)),
         })
     }
@@ -357,7 +360,7 @@ impl Store for PostgresStore {
         let writing = self.writer.begin(&self.servers).await;
         let mut writing = writing.map_err(|fault| fault.during(&what))?;
         let course = self.course.lock().take();
-        let work = commit::write(writing.connection(), group, claim, course);
+        let work = commit::write(writing.connection(), group, claim, course, self.outbox);
         let result = within(self.writer.limit, work).await;
         let result = result.map_err(|fault| self.dropped_elsewhere(fault));
         let (report, course) = writing.finish(&what, result).await?;
@@ -377,6 +380,7 @@ impl Store for PostgresStore {
             group,
             claim,
             Course::new(EntrySettings::default()),
+            self.outbox,
         );
         let result = within(self.writer.limit, work).await;
         let result = result.map_err(|fault| self.dropped_elsewhere(fault));
@@ -465,6 +469,10 @@ impl Store for PostgresStore {
     }
 
     fn archives(&self) -> Option<&dyn Archives> {
+        Some(self)
+    }
+
+    fn outbox(&self) -> Option<&dyn Outbox> {
         Some(self)
     }
 

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use sqlx::postgres::PgConnectOptions;
 
+use crate::storage::Wanted;
+
 /// Whether TimescaleDB is made use of. Decided once, when the tables are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Timescale {
@@ -37,6 +39,8 @@ pub struct PostgresSettings {
     /// Whether several instances run on the database.
     pub shared: bool,
     pub entries: EntrySettings,
+    /// What is put into the outbox.
+    pub outbox: Wanted,
 }
 
 /// When ledgers are kept as entries and added up later, instead of at once.
@@ -71,6 +75,7 @@ impl PostgresSettings {
             compress_after: Some(Duration::from_secs(7 * 86_400)),
             shared: false,
             entries: EntrySettings::default(),
+            outbox: Wanted::default(),
         }
     }
 

@@ -16,6 +16,7 @@ use crate::domain::{Flags, SeriesId, Timestamp, WindowKind, WindowResult, Window
 use crate::storage::CompleteBatch;
 use crate::storage::gone::Gone;
 use crate::storage::judgement::outcomes;
+use crate::storage::outbox::News;
 use crate::storage::revision::{Revision, Rows, same_figures};
 
 const INSERT: &str = "INSERT INTO windows
@@ -32,16 +33,29 @@ const UPSERT: &str = "INSERT INTO windows
          revision = excluded.revision";
 
 /// Writes the group's windows. Returns those that were computed from rows and not empty, each with the place of the
-/// last batch that asked for it.
+/// last batch that asked for it. What is new or revised goes to `news`, too, where that is wanted.
 pub(super) async fn write(
     connection: &mut PgConnection,
     batches: &[CompleteBatch],
+    mut news: Option<&mut News>,
 ) -> Result<Vec<(usize, WindowResult)>, Fault> {
     let mut wanted: FxHashMap<WindowSpan, usize> = FxHashMap::default();
     let closed: Vec<(usize, &WindowResult)> = outcomes(batches)
         .flat_map(|(batch, outcome)| outcome.windows.iter().map(move |window| (batch, window)))
         .collect();
     if !closed.is_empty() {
+        if let Some(news) = news.as_deref_mut() {
+            let spans: Vec<WindowSpan> = closed.iter().map(|(_, window)| window.span).collect();
+            let known = stored(connection, &spans).await?;
+            let places = spans
+                .iter()
+                .enumerate()
+                .filter(|(_, span)| known.contains_key(span));
+            news.closed(
+                &closed,
+                &places.map(|(place, _)| place as i64).collect::<Vec<_>>(),
+            );
+        }
         let inserted = insert(connection, INSERT, closed.iter().map(|(_, window)| *window)).await?;
         if inserted < closed.len() as u64 {
             let spans: Vec<WindowSpan> = closed.iter().map(|(_, window)| window.span).collect();
@@ -67,12 +81,13 @@ pub(super) async fn write(
     }
     let mut wanted: Vec<(WindowSpan, usize)> = wanted.into_iter().collect();
     wanted.sort_unstable();
-    recompute(connection, &wanted).await
+    recompute(connection, &wanted, news).await
 }
 
 async fn recompute(
     connection: &mut PgConnection,
     wanted: &[(WindowSpan, usize)],
+    news: Option<&mut News>,
 ) -> Result<Vec<(usize, WindowResult)>, Fault> {
     let spans: Vec<WindowSpan> = wanted.iter().map(|(span, _)| *span).collect();
     let computed = from_rows(connection, &spans).await?;
@@ -85,14 +100,17 @@ async fn recompute(
             Revision::Nothing => {}
             Revision::Stands(result) => revised.push((*batch, result)),
             Revision::Write(result) => {
-                changed.push(result);
+                changed.push((*batch, result));
                 revised.push((*batch, result));
             }
             Revision::Remove => remove(connection, span).await?,
         }
     }
     if !changed.is_empty() {
-        insert(connection, UPSERT, changed.iter()).await?;
+        insert(connection, UPSERT, changed.iter().map(|(_, window)| window)).await?;
+    }
+    if let Some(news) = news {
+        news.windows.append(&mut changed);
     }
     Ok(revised)
 }

@@ -8,19 +8,22 @@ use sqlx::sqlite::SqliteConnection;
 
 use super::fault::Fault;
 use super::statement::MultiRow;
-use super::{arrivals, ledger, positions, readings, windows};
+use super::{arrivals, ledger, outbox, positions, readings, windows};
 use crate::domain::{BatchTime, DeadLetter, Home};
 use crate::storage::commit::MADE_ELSEWHERE;
 use crate::storage::judgement::outcomes;
+use crate::storage::outbox::{News, Wanted};
 use crate::storage::{
     CommitGroup, CommitReport, CompleteBatch, ErrorClass, SensorDefinition, SeriesDefinition,
 };
 
-/// Does everything that `group` asks for, inside the caller's transaction. `epoch` is what the instance claimed.
+/// Does everything that `group` asks for, inside the caller's transaction. `epoch` is what the instance claimed, `wanted` what goes
+/// into the outbox.
 pub(super) async fn write(
     connection: &mut SqliteConnection,
     group: &CommitGroup,
     epoch: i64,
+    wanted: Wanted,
 ) -> Result<CommitReport, Fault> {
     advance_writer(connection, group, epoch).await?;
     let batches = &group.batches;
@@ -32,13 +35,17 @@ pub(super) async fn write(
     readings::flag_poison(connection, batches).await?;
     ledger::write_sensors(connection, batches, &judged).await?;
     ledger::write_sources(connection, batches).await?;
-    let revised = windows::write(connection, batches).await?;
-    write_anomalies(connection, batches).await?;
+    let mut news = News::default();
+    let revised = windows::write(connection, batches, wanted.windows.then_some(&mut news)).await?;
+    write_anomalies(connection, batches, wanted.anomalies.then_some(&mut news)).await?;
     write_snapshots(connection, batches).await?;
     let contradictions = readings::dead_letters(connection, batches, &judged).await?;
     write_dead_letters(connection, batches, &contradictions).await?;
     positions::write(connection, batches).await?;
     arrivals::write(connection, batches).await?;
+    if wanted.any() {
+        outbox::write(connection, group, &judged, news, wanted).await?;
+    }
 
     let mut report = CommitReport {
         batches: judged.reports(batches.len()),
@@ -179,12 +186,22 @@ static ANOMALIES: MultiRow = MultiRow::new(
     512,
 );
 
-async fn write_anomalies(connection: &mut SqliteConnection, batches: &[CompleteBatch]) -> Result<(), Fault> {
+async fn write_anomalies(
+    connection: &mut SqliteConnection,
+    batches: &[CompleteBatch],
+    news: Option<&mut News>,
+) -> Result<(), Fault> {
     let anomalies: Vec<_> = outcomes(batches)
-        .flat_map(|(_, outcome)| &outcome.anomalies)
+        .flat_map(|(batch, outcome)| outcome.anomalies.iter().map(move |anomaly| (batch, anomaly)))
         .collect();
+    if let Some(news) = news.filter(|_| !anomalies.is_empty()) {
+        news.found(
+            &anomalies,
+            &outbox::known_anomalies(connection, &anomalies).await?,
+        );
+    }
     ANOMALIES
-        .execute(connection, &anomalies, |values, anomaly| {
+        .execute(connection, &anomalies, |values, (_, anomaly)| {
             values
                 .add(i64::from(anomaly.series.0))
                 .add(anomaly.time.0)

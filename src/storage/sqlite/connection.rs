@@ -16,7 +16,7 @@ use sqlx::sqlite::{
 use sqlx::{ConnectOptions, Connection, Sqlite, Transaction};
 
 use super::fault::Fault;
-use crate::storage::{ErrorClass, StoreError};
+use crate::storage::{ErrorClass, StoreError, Wanted};
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("migrations/sqlite");
 
@@ -53,6 +53,8 @@ pub struct SqliteSettings {
     pub query_timeout: Duration,
     /// The most bytes that the file may grow to, beside its log; past it, commits fail as on a full disk.
     pub max_size: Option<u64>,
+    /// What is put into the outbox.
+    pub outbox: Wanted,
 }
 
 impl SqliteSettings {
@@ -64,6 +66,7 @@ impl SqliteSettings {
             busy_timeout: Duration::from_secs(5),
             query_timeout: Duration::from_secs(10),
             max_size: None,
+            outbox: Wanted::default(),
         }
     }
 

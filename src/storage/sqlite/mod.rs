@@ -16,6 +16,7 @@ mod fault;
 mod history;
 mod ledger;
 mod lock;
+mod outbox;
 mod positions;
 mod readings;
 mod records;
@@ -38,8 +39,8 @@ use sqlx::{Sqlite, Transaction};
 use self::connection::{Readers, Writer, finish};
 use self::fault::Fault;
 use super::{
-    Archives, Claimed, CommitGroup, CommitReport, ErrorClass, InstanceId, Loaded, Numbers, Scope,
-    SensorDefinition, SeriesDefinition, Store, StoreError, WriterState,
+    Archives, Claimed, CommitGroup, CommitReport, ErrorClass, InstanceId, Loaded, Numbers, Outbox, Scope,
+    SensorDefinition, SeriesDefinition, Store, StoreError, Wanted, WriterState,
 };
 use crate::domain::{ActiveTime, BatchNumber, SensorKey, SourceName};
 
@@ -52,6 +53,7 @@ pub struct SqliteStore {
     writer: tokio::sync::Mutex<Writer>,
     readers: Readers,
     query_timeout: Duration,
+    outbox: Wanted,
     /// The epoch of each instance that was claimed here.
     epochs: Mutex<HashMap<InstanceId, i64>>,
 }
@@ -68,6 +70,7 @@ impl SqliteStore {
             writer: tokio::sync::Mutex::new(writer),
             readers,
             query_timeout: settings.query_timeout,
+            outbox: settings.outbox,
             epochs: Mutex::new(HashMap::new()),
         })
     }
@@ -183,7 +186,7 @@ impl Store for SqliteStore {
         let epoch = self.claimed(&group.instance, &what)?;
         let mut writer = self.writer.lock().await;
         let mut transaction = writer.begin().await.map_err(|fault| fault.during(&what))?;
-        let result = commit::write(&mut transaction, group, epoch).await;
+        let result = commit::write(&mut transaction, group, epoch, self.outbox).await;
         let (result, sound) = finish(transaction, result, &what).await;
         if !sound {
             writer.discard().await;
@@ -196,7 +199,7 @@ impl Store for SqliteStore {
         let epoch = self.claimed(&group.instance, what)?;
         let mut writer = self.writer.lock().await;
         let mut transaction = writer.begin().await.map_err(|fault| fault.during(what))?;
-        let result = commit::write(&mut transaction, group, epoch).await;
+        let result = commit::write(&mut transaction, group, epoch, self.outbox).await;
         if transaction.rollback().await.is_err() {
             writer.discard().await;
         }
@@ -278,6 +281,10 @@ impl Store for SqliteStore {
     }
 
     fn archives(&self) -> Option<&dyn Archives> {
+        Some(self)
+    }
+
+    fn outbox(&self) -> Option<&dyn Outbox> {
         Some(self)
     }
 

@@ -10,11 +10,13 @@ use sqlx::Row;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use super::fault::Fault;
+use super::outbox;
 use super::statement::MultiRow;
 use crate::domain::{Flags, SeriesId, Timestamp, WindowKind, WindowResult, WindowSpan};
 use crate::storage::CompleteBatch;
 use crate::storage::gone::Gone;
 use crate::storage::judgement::outcomes;
+use crate::storage::outbox::News;
 use crate::storage::revision::{Revision, Rows, same_figures};
 
 static NEW_WINDOWS: MultiRow = MultiRow::new(
@@ -33,15 +35,20 @@ static CHANGED_WINDOWS: MultiRow = MultiRow::new(
 );
 
 /// Writes the group's windows. Returns those that were computed from rows and not empty, each with the place of the
-/// last batch that asked for it.
+/// last batch that asked for it. What is new or revised goes to `news`, too, where that is wanted.
 pub(super) async fn write(
     connection: &mut SqliteConnection,
     batches: &[CompleteBatch],
+    mut news: Option<&mut News>,
 ) -> Result<Vec<(usize, WindowResult)>, Fault> {
     let mut wanted: FxHashMap<WindowSpan, usize> = FxHashMap::default();
     let closed: Vec<(usize, &WindowResult)> = outcomes(batches)
         .flat_map(|(batch, outcome)| outcome.windows.iter().map(move |window| (batch, window)))
         .collect();
+    if let Some(news) = news.as_deref_mut().filter(|_| !closed.is_empty()) {
+        let spans: Vec<WindowSpan> = closed.iter().map(|(_, window)| window.span).collect();
+        news.closed(&closed, &outbox::known_windows(connection, &spans).await?);
+    }
     let mut rest = closed.as_slice();
     while !rest.is_empty() {
         let (chunk, after) = rest.split_at(NEW_WINDOWS.chunk(rest.len()));
@@ -66,12 +73,13 @@ pub(super) async fn write(
     }
     let mut wanted: Vec<(WindowSpan, usize)> = wanted.into_iter().collect();
     wanted.sort_unstable();
-    recompute(connection, &wanted).await
+    recompute(connection, &wanted, news).await
 }
 
 async fn recompute(
     connection: &mut SqliteConnection,
     wanted: &[(WindowSpan, usize)],
+    news: Option<&mut News>,
 ) -> Result<Vec<(usize, WindowResult)>, Fault> {
     let mut revised = Vec::with_capacity(wanted.len());
     let mut changed = Vec::new();
@@ -83,13 +91,18 @@ async fn recompute(
             Revision::Nothing => {}
             Revision::Stands(result) => revised.push((*batch, result)),
             Revision::Write(result) => {
-                changed.push(result);
+                changed.push((*batch, result));
                 revised.push((*batch, result));
             }
             Revision::Remove => remove(connection, span).await?,
         }
     }
-    CHANGED_WINDOWS.execute(connection, &changed, bind).await?;
+    let each =
+        |values: &mut super::statement::Values, (_, window): &(usize, WindowResult)| bind(values, window);
+    CHANGED_WINDOWS.execute(connection, &changed, each).await?;
+    if let Some(news) = news {
+        news.windows.append(&mut changed);
+    }
     Ok(revised)
 }
 

@@ -9,6 +9,7 @@ mod history;
 mod ingest;
 mod latest;
 mod ledger;
+mod outputs;
 mod page;
 mod query;
 mod sensors;
@@ -45,12 +46,14 @@ mod documented {
         ingest::ingest,
         actors::tree,
         sources::list,
+        outputs::list,
         ledger::total,
         archives::list,
         health::alive,
         health::ready,
         health::metrics,
         admin::sensors::command,
+        admin::outputs::command,
         admin::sources::command,
         admin::sources::seek,
         admin::actors::restart,
@@ -80,6 +83,7 @@ fn endpoints() -> Vec<Endpoint> {
     all.extend(ingest::endpoints());
     all.extend(actors::endpoints());
     all.extend(sources::endpoints());
+    all.extend(outputs::endpoints());
     all.extend(ledger::endpoints());
     all.extend(archives::endpoints());
     all.extend(health::endpoints());

@@ -13,11 +13,11 @@
 
 mod batches;
 mod figures;
-mod frames;
+pub(in crate::actors) mod frames;
 mod message;
 mod options;
-mod packets;
-mod session;
+pub(in crate::actors) mod packets;
+pub(in crate::actors) mod session;
 mod source;
 mod traffic;
 mod transport;

@@ -1,4 +1,4 @@
-//! MQTT 3.1.1 and 5, as much of them as a client that only listens needs, in one form.
+//! MQTT 3.1.1 and 5, as much of them as a client needs that listens, or publishes with QoS 1, in one form.
 //!
 //! The packets are rumqttc's. Its event loop is not used: it takes the `PUBREL` of a message that was acknowledged by an
 //! earlier connection for an error, so that a session with QoS 2 never comes back after a crash; it drops the connection at a
@@ -51,15 +51,38 @@ pub enum Packet {
         session_present: bool,
         /// Seconds, where the broker wants another than ours.
         keep_alive: Option<u16>,
+        /// Messages that we may have under way to the broker, where it says so.
+        receive_maximum: Option<u16>,
     },
     Refused(String),
     /// For each filter, the QoS it was granted with, or why it was not.
     Subscribed(Vec<Result<Qos, String>>),
     Message(Published),
+    /// What became of a message of ours with QoS 1: the words say why it was not taken.
+    Acknowledged(u16, Result<(), Refused>),
     /// The second half of a delivery with QoS 2.
     Release(u16),
     Pong,
     Goodbye(String),
+}
+
+/// A message of ours that the broker did not take.
+#[derive(Debug)]
+pub struct Refused {
+    pub why: String,
+    /// Whether it never will.
+    pub for_good: bool,
+}
+
+/// A message of ours, to be sent with QoS 1.
+pub struct Outgoing<'m> {
+    /// Not 0.
+    pub number: u16,
+    pub topic: &'m str,
+    pub payload: &'m [u8],
+    pub retain: bool,
+    /// Name and value for whoever receives it; version 5 only.
+    pub property: (&'m str, &'m str),
 }
 
 #[derive(Debug)]
@@ -133,6 +156,31 @@ impl Version {
         }
     }
 
+    pub fn publish(self, message: &Outgoing<'_>, out: &mut BytesMut) -> Result<(), Malformed> {
+        match self {
+            Version::V3 => {
+                let mut publish = v4::Publish::new(message.topic, Qos::AtLeastOnce.v3(), message.payload);
+                publish.pkid = message.number;
+                publish.retain = message.retain;
+                write(v4::Packet::Publish(publish).write(out, ANY_SIZE))
+            }
+            Version::V5 => {
+                let (name, value) = message.property;
+                let properties = v5::PublishProperties {
+                    user_properties: vec![(name.to_owned(), value.to_owned())],
+                    content_type: Some("application/json".to_owned()),
+                    ..v5::PublishProperties::default()
+                };
+                let payload = Bytes::copy_from_slice(message.payload);
+                let mut publish =
+                    v5::Publish::new(message.topic, Qos::AtLeastOnce.v5(), payload, Some(properties));
+                publish.pkid = message.number;
+                publish.retain = message.retain;
+                write(v5::Packet::Publish(publish).write(out, None))
+            }
+        }
+    }
+
     /// Says of a message that it is stored.
     pub fn acknowledge(self, qos: Qos, id: u16, out: &mut BytesMut) {
         let kind = match qos {
@@ -190,6 +238,7 @@ fn packet_v3(packet: v4::Packet) -> Result<Packet, Malformed> {
         v4::Packet::ConnAck(answer) if answer.code == v4::ConnectReturnCode::Success => Packet::Accepted {
             session_present: answer.session_present,
             keep_alive: None,
+            receive_maximum: None,
         },
         v4::Packet::ConnAck(answer) => Packet::Refused(words(&answer.code)),
         v4::Packet::SubAck(answer) => Packet::Subscribed(
@@ -210,6 +259,7 @@ fn packet_v3(packet: v4::Packet) -> Result<Packet, Malformed> {
             again: publish.dup,
             retained: publish.retain,
         }),
+        v4::Packet::PubAck(answer) => Packet::Acknowledged(answer.pkid, Ok(())),
         v4::Packet::PubRel(release) => Packet::Release(release.pkid),
         v4::Packet::PingResp => Packet::Pong,
         other => return Err(unexpected(&other)),
@@ -224,6 +274,7 @@ fn packet_v5(packet: v5::Packet) -> Result<Packet, Malformed> {
                 v5::ConnectReturnCode::Success => Packet::Accepted {
                     session_present: answer.session_present,
                     keep_alive: said.server_keep_alive,
+                    receive_maximum: said.receive_max,
                 },
                 code => Packet::Refused(with_words(&code, said.reason_string)),
             }
@@ -250,6 +301,21 @@ fn packet_v5(packet: v5::Packet) -> Result<Packet, Malformed> {
             again: publish.dup,
             retained: publish.retain,
         }),
+        v5::Packet::PubAck(answer) => {
+            let said = answer.properties.and_then(|properties| properties.reason_string);
+            let refused = |for_good| Refused {
+                why: with_words(&answer.reason, said),
+                for_good,
+            };
+            let taken = match answer.reason {
+                v5::PubAckReason::Success | v5::PubAckReason::NoMatchingSubscribers => Ok(()),
+                v5::PubAckReason::TopicNameInvalid | v5::PubAckReason::PayloadFormatInvalid => {
+                    Err(refused(true))
+                }
+                _ => Err(refused(false)),
+            };
+            Packet::Acknowledged(answer.pkid, taken)
+        }
         v5::Packet::PubRel(release) => Packet::Release(release.pkid),
         v5::Packet::PingResp(_) => Packet::Pong,
         v5::Packet::Disconnect(farewell) => {

@@ -23,6 +23,8 @@ pub struct Session {
     /// Whether the broker knew us.
     pub present: bool,
     pub keep_alive: Duration,
+    /// Messages that we may have under way to the broker.
+    pub receive_maximum: u16,
 }
 
 /// Why there is no connection, or not any more.
@@ -52,6 +54,8 @@ pub enum LinkError {
     Unsubscribed(String),
     #[error("a batch was undelivered, its messages are asked for again")]
     Undelivered,
+    #[error("the broker does not take messages: {0}")]
+    NotTaken(String),
     #[error("the database cannot be asked what was received before: {0}")]
     Store(#[from] StoreError),
 }
@@ -97,6 +101,7 @@ async fn begin(broker: &Broker, options: &MqttOptions, client_id: &str) -> Resul
                 Packet::Accepted {
                     session_present,
                     keep_alive,
+                    receive_maximum,
                 } => Ok(Session {
                     stream,
                     frames,
@@ -104,6 +109,7 @@ async fn begin(broker: &Broker, options: &MqttOptions, client_id: &str) -> Resul
                     keep_alive: keep_alive.map_or(options.keep_alive, |seconds| {
                         Duration::from_secs(u64::from(seconds.max(1)))
                     }),
+                    receive_maximum: receive_maximum.unwrap_or(u16::MAX).max(1),
                 }),
                 Packet::Refused(why) => Err(LinkError::Refused(why)),
                 Packet::Goodbye(why) => Err(LinkError::Goodbye(why)),

@@ -151,7 +151,7 @@ impl<'s> Traffic<'s> {
             Packet::Pong => {}
             Packet::Subscribed(granted) => self.subscribed(&granted)?,
             Packet::Goodbye(why) => return Err(LinkError::Goodbye(why)),
-            Packet::Accepted { .. } | Packet::Refused(_) => {
+            Packet::Accepted { .. } | Packet::Refused(_) | Packet::Acknowledged(..) => {
                 return Err(Malformed("the connection was answered twice".to_owned()).into());
             }
         }

@@ -6,6 +6,7 @@
 pub mod actors;
 pub mod audit;
 pub mod dead_letters;
+pub mod outputs;
 pub mod sensors;
 pub mod sources;
 pub mod tokens;
@@ -29,6 +30,7 @@ const MAX_WHY: usize = 1_000;
 pub fn endpoints() -> Vec<Endpoint> {
     let mut all = Vec::new();
     all.extend(sensors::endpoints());
+    all.extend(outputs::endpoints());
     all.extend(sources::endpoints());
     all.extend(actors::endpoints());
     all.extend(dead_letters::endpoints());

@@ -1,0 +1,27 @@
+//! Outputs, with real brokers and the real binary: what was stored is sent, in order and at least once, while everything fails.
+#![cfg(target_os = "linux")]
+
+#[path = "faults/api.rs"]
+#[allow(dead_code)]
+mod api;
+#[path = "faults/instance.rs"]
+#[allow(dead_code)]
+mod instance;
+#[path = "support/kafka/mod.rs"]
+#[allow(dead_code)]
+mod kafka;
+#[path = "support/mosquitto/mod.rs"]
+#[allow(dead_code)]
+mod mosquitto;
+#[path = "support/postgres/mod.rs"]
+#[allow(dead_code)]
+mod postgres;
+
+#[path = "outputs/plant.rs"]
+mod plant;
+#[path = "outputs/subscriber.rs"]
+mod subscriber;
+#[path = "outputs/to_kafka.rs"]
+mod to_kafka;
+#[path = "outputs/to_mqtt.rs"]
+mod to_mqtt;
