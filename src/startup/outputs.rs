@@ -142,7 +142,7 @@ pub(super) async fn start(pipeline: &mut Pipeline, settings: &Settings) -> Resul
             OutputSettings::Mqtt(mqtt) => {
                 (parts.keep, parts.max_size) = (mqtt.keep, mqtt.max_size);
                 parts.filter = filter(&mqtt.matches);
-                let publisher = publisher(name, mqtt, &instance.0);
+                let publisher = publisher(name, mqtt, &instance.0, settings.storage.shared);
                 let make = move || MqttOut::new(parts, move |_| MqttSink::new(publisher.clone()));
                 supervise(pipeline, &arbiter, name, ("mqtt", "MqttOut"), make)
             }
@@ -205,7 +205,12 @@ fn producer(settings: &KafkaOutputSettings) -> Result<ClientConfig, kafka::Kafka
     Ok(config)
 }
 
-fn publisher(name: &SourceName, settings: &MqttOutputSettings, instance: &str) -> MqttPublisher {
+fn publisher(
+    name: &SourceName,
+    settings: &MqttOutputSettings,
+    instance: &str,
+    shared: bool,
+) -> MqttPublisher {
     let brokers = settings.brokers.iter().map(|broker| Broker {
         host: broker.host.clone(),
         port: broker.port,
@@ -241,7 +246,12 @@ fn publisher(name: &SourceName, settings: &MqttOutputSettings, instance: &str) -
     };
     MqttPublisher {
         options,
-        client_id: settings.client_id.clone().unwrap_or_else(made_up),
+        client_id: match &settings.client_id {
+            None => made_up(),
+            // Two with the same would throw each other out.
+            Some(id) if shared => format!("{id}-{instance}"),
+            Some(id) => id.clone(),
+        },
         readings: TopicTemplate(settings.topics.readings.clone()),
         windows: TopicTemplate(settings.topics.windows.clone()),
         anomalies: TopicTemplate(settings.topics.anomalies.clone()),

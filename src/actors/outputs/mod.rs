@@ -79,7 +79,7 @@ pub trait Sink: Unpin + 'static {
     /// Sends all of them in order, and resolves when each is confirmed or refused for good. Dropped before, some may have arrived.
     async fn send(&mut self, messages: &[Message]) -> Result<Vec<Refusal>, SinkError>;
 
-    /// Called about once a second while there is nothing to send.
+    /// Called about once a second between messages.
     async fn idle(&mut self) {}
 
     /// Forgets what is under way and begins anew.

@@ -32,7 +32,7 @@ use crate::storage::{InstanceId, Store, StoreError, Wanted};
 const ROUND_BYTES: u64 = 256 << 10;
 /// How often the cursor is stored at most: each time is a transaction.
 const NOTE_EVERY: Duration = Duration::from_millis(250);
-/// How often it is looked at what waits.
+/// How often it is looked at what waits; less often where that takes long.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// How long it sleeps with nothing to do, should nobody wake it.
 const IDLE: Duration = Duration::from_secs(1);
@@ -70,6 +70,7 @@ struct Shared {
     last_error: Arc<parking_lot::Mutex<Option<String>>>,
     last_sent: Cell<Option<Timestamp>>,
     waiting: RefCell<WaitingRecords>,
+    look_every: Cell<Duration>,
 }
 
 impl<S: Sink> Output<S> {
@@ -87,6 +88,7 @@ impl<S: Sink> Output<S> {
                 last_error,
                 last_sent: Cell::new(None),
                 waiting: RefCell::default(),
+                look_every: Cell::new(LOOK_EVERY),
                 parts,
             }),
             make: Box::new(move || make(shown.clone())),
@@ -132,6 +134,7 @@ impl<S: Sink> Supervise for Output<S> {
             failures: 0,
             noted_at: Instant::now(),
             looked_at: None,
+            idle_at: Instant::now(),
         };
         let ended = |(), output: &mut Self, _: &mut Context<Self>| {
             output.state.send_replace(OutputState::Stopped);
@@ -161,6 +164,8 @@ struct Pump<S> {
     failures: u32,
     noted_at: Instant,
     looked_at: Option<Instant>,
+    /// When the sink last had a moment for itself.
+    idle_at: Instant,
 }
 
 /// Some rows, as messages.
@@ -184,10 +189,11 @@ impl<S: Sink> Pump<S> {
             match state {
                 OutputState::Running => {}
                 OutputState::Paused => {
+                    self.sink.reset();
                     self.note().await;
                     self.look().await;
                     // Looks again now and then: what is too old goes while it is paused, too.
-                    if let Ok(Err(_)) = timeout(LOOK_EVERY, self.state.changed()).await {
+                    if let Ok(Err(_)) = timeout(self.shared.look_every.get(), self.state.changed()).await {
                         return;
                     }
                     continue;
@@ -199,8 +205,15 @@ impl<S: Sink> Pump<S> {
                     }
                 }
             }
-            if self.looked_at.is_none_or(|at| at.elapsed() >= LOOK_EVERY) {
+            if self
+                .looked_at
+                .is_none_or(|at| at.elapsed() >= self.shared.look_every.get())
+            {
                 self.look().await;
+            }
+            if self.idle_at.elapsed() >= IDLE {
+                self.idle_at = Instant::now();
+                self.sink.idle().await;
             }
             progress.borrow_and_update();
             match self.read().await {
@@ -220,7 +233,7 @@ impl<S: Sink> Pump<S> {
                     tokio::select! {
                         () = woken => {}
                         _ = self.state.changed() => {}
-                        () = sleep(IDLE) => self.sink.idle().await,
+                        () = sleep(IDLE) => {}
                     }
                 }
                 Ok(Some(round)) => match self.send(&round).await {
@@ -297,7 +310,7 @@ impl<S: Sink> Pump<S> {
                     _ => return Ended::Left,
                 },
                 () = late => return Ended::Left,
-                () = sleep(LOOK_EVERY) => {
+                () = sleep(shared.look_every.get()) => {
                     self.looked_at = Some(Instant::now());
                     let before = shared.cursor.get();
                     shared.look().await;
@@ -385,7 +398,10 @@ impl Shared {
     /// Looks at what waits, and drops what is too old or too much.
     async fn look(&self) {
         let Some(outbox) = self.outbox() else { return };
-        if let Err(error) = self.look_at(outbox).await {
+        let began = Instant::now();
+        let looked = self.look_at(outbox).await;
+        self.look_every.set(LOOK_EVERY.max(began.elapsed() * 20));
+        if let Err(error) = looked {
             tracing::warn!(output = self.parts.name.as_str(), %error, "it could not be seen what waits in the outbox");
         }
     }
@@ -403,7 +419,10 @@ impl Shared {
                 .outbox_overdue(&parts.instance, self.cursor.get(), before, parts.max_size)
                 .await?;
             if let Some(up_to) = overdue.up_to {
-                let records = self.count(overdue.records);
+                let records = match parts.filter {
+                    None => self.count(overdue.records),
+                    Some(_) => self.count_sent(outbox, up_to).await?,
+                };
                 parts.figures.dropped.inc_by(records);
                 tracing::error!(
                     output = parts.name.as_str(),
@@ -426,6 +445,23 @@ impl Shared {
             since: waiting.since.map(Timestamp::to_rfc3339),
         });
         Ok(())
+    }
+
+    /// Those that would have been sent, up to a row.
+    async fn count_sent(&self, outbox: &dyn Outbox, up_to: i64) -> Result<u64, StoreError> {
+        let parts = &self.parts;
+        let mut encoder = Encoder::new(&parts.registry, parts.wanted, parts.filter.as_ref());
+        let (mut after, mut count) = (self.cursor.get(), 0);
+        loop {
+            let rows = outbox.outbox_rows(&parts.instance, after, ROUND_BYTES).await?;
+            let rows: Vec<_> = rows.into_iter().take_while(|row| row.id <= up_to).collect();
+            let Some(last) = rows.last() else {
+                return Ok(count);
+            };
+            after = last.id;
+            let records = rows.iter().filter_map(|row| row.records().ok()).flatten();
+            count += records.filter_map(|record| encoder.message(&record)).count() as u64;
+        }
     }
 
     /// Those of the kinds that are sent.
