@@ -1,6 +1,6 @@
 # The doors of the house. `make run` and `make test` set up what they need on a bare machine; the scripts say what they do.
 
-.PHONY: build run demo test bench bench-reading lint fmt audit mutants
+.PHONY: build run demo test bench bench-kafka bench-reading lint fmt audit mutants
 
 # Builds the release binary: target/release/sensorhive
 build:
@@ -21,6 +21,10 @@ test:
 # Prints the figures, each beside its ceiling from the same run.
 bench:
 	cargo bench --locked --bench core --bench pipeline --bench postgres --bench store --bench supervision
+
+# Messages out of a Kafka broker of its own, whose jars it fetches.
+bench-kafka:
+	bash -c '. scripts/setup.sh && need_kafka && cargo bench --locked --bench kafka'
 
 # Questions to PostgreSQL with 10 million readings in it; takes a quarter of an hour.
 bench-reading:
