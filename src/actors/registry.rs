@@ -238,11 +238,7 @@ impl Registry {
         }
         let resolved = entry.resolved(&entry.series[at]);
         if strayed {
-            tracing::warn!(
-                sensor = sensor.as_str(),
-                "a sensor comes through more than one partition: its messages are not keyed by its id, and with several instances \
-                 none has all of its readings"
-            );
+            refresh::warn_of_strayed(sensor);
         }
         Ok(resolved)
     }

@@ -80,19 +80,17 @@ async fn what_is_not_keyed_is_stored_once_all_the_same_and_somebody_is_told() {
         log.contains("a sensor comes through more than one partition"),
         "{log}"
     );
+    // Readings of a window that only one of them closed may be missing in it: see docs/several.md.
     let windows = database::windows(&mut connection).await;
-    let mut short = 0;
-    let mut counts = std::collections::BTreeMap::new();
-    for window in windows.values().flat_map(|all| all.values()) {
-        *counts.entry((window.count, window.revision)).or_insert(0) += 1;
-    }
-    eprintln!("{counts:?} {ledger:?} {readings:?}");
-    for windows in windows.values() {
-        short += windows.values().filter(|window| window.count != 10).count();
-    }
+    let counts: Vec<i64> = windows
+        .values()
+        .flat_map(|windows| windows.values().map(|window| window.count))
+        .collect();
+    assert!(counts.iter().all(|count| (1..=10).contains(count)), "{counts:?}");
     say(&format!(
-        "unkeyed: {READINGS} readings of {SENSORS} sensors through two instances, one of them killed: all stored once; \
-        {} windows, {short} of them short",
-        windows.values().map(|windows| windows.len()).sum::<usize>()
+        "unkeyed: {READINGS} readings of {SENSORS} sensors through two instances, one of them killed: all stored once; {} windows, {} \
+         of them short so far",
+        counts.len(),
+        counts.iter().filter(|count| **count < 10).count()
     ));
 }

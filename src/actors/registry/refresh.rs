@@ -78,6 +78,9 @@ impl Names {
         } else {
             HomeId::SEVERAL
         };
+        if both == HomeId::SEVERAL && ![HomeId::NONE, HomeId::SEVERAL].contains(&sensor.home) {
+            warn_of_strayed(&sensor.id);
+        }
         // News of ours stay to be stored.
         let news = sensor.raw_tags.is_some() && !sensor.described && sensor.tags != tags;
         if !news && sensor.tags != tags {
@@ -132,6 +135,15 @@ impl Names {
         self.series.insert(id, sensor);
         learned
     }
+}
+
+/// Once for each sensor, by each instance that has a part of it.
+pub(super) fn warn_of_strayed(sensor: &SensorId) {
+    tracing::warn!(
+        sensor = sensor.as_str(),
+        "a sensor comes through more than one partition: its messages are not keyed by its id, and with several instances none has \
+         all of its readings"
+    );
 }
 
 fn new(key: SensorKey, id: &SensorId, shards: u16) -> Sensor {

@@ -10,8 +10,10 @@ use super::partition::Partition;
 use crate::domain::{SourceName, Timestamp};
 use crate::metrics::Metrics;
 
-/// An error is logged again when it is another one, or after so long.
+/// The same error is logged again after so long, in µs.
 const LOG_AGAIN: i64 = 60_000_000;
+/// And so many different ones within that time: clients put times and counts into their words.
+const MOST_LOGGED: usize = 10;
 
 /// The part of a source's status that only Kafka has.
 #[derive(Debug, Clone, Default, PartialEq, serde::Serialize, utoipa::ToSchema)]
@@ -72,7 +74,8 @@ struct Figures {
     partitions: BTreeMap<Partition, Seen>,
     /// Of the client of each thread.
     rates: BTreeMap<String, Rate>,
-    logged: Option<Timestamp>,
+    /// When each of the last errors was logged.
+    logged: BTreeMap<String, Timestamp>,
     /// Members that wait for room.
     waiting: BTreeSet<u16>,
     under_way: usize,
@@ -252,10 +255,7 @@ impl Shared {
         let mut figures = self.figures.lock();
         figures.status.errors += 1;
         self.metrics.kafka.error(&self.source);
-        let same = |last: &KafkaTrouble| last.message == message;
-        let known = figures.status.last_error.as_ref().is_some_and(same);
-        if !known || figures.logged.is_none_or(|logged| at.since(logged) >= LOG_AGAIN) {
-            figures.logged = Some(at);
+        if is_news(&mut figures.logged, message, at) {
             tracing::warn!(
                 source = self.source.as_str(),
                 error = message,
@@ -298,5 +298,36 @@ impl Shared {
 impl Seen {
     fn lag(&self) -> Option<i64> {
         Some((self.end? - self.position?).max(0))
+    }
+}
+
+/// Whether an error is to be logged, which is noted then.
+fn is_news(logged: &mut BTreeMap<String, Timestamp>, message: &str, at: Timestamp) -> bool {
+    logged.retain(|_, logged| at.since(*logged) < LOG_AGAIN);
+    let news = logged.len() < MOST_LOGGED && !logged.contains_key(message);
+    if news {
+        logged.insert(message.to_owned(), at);
+    }
+    news
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_that_take_turns_are_each_logged_once_in_a_while() {
+        let mut logged = BTreeMap::new();
+        let mut news =
+            |message: &str, second: i64| is_news(&mut logged, message, Timestamp(second * 1_000_000));
+        let turns: Vec<bool> = (0..6)
+            .map(|second| news(["a", "b"][second as usize % 2], second))
+            .collect();
+        assert_eq!(turns, [true, true, false, false, false, false]);
+        assert!(news("a", 60) && !news("b", 60) && news("b", 61));
+        let many = (0..100)
+            .filter(|number| news(&format!("after {number} ms"), 62))
+            .count();
+        assert_eq!(many, MOST_LOGGED - 2);
     }
 }
