@@ -30,8 +30,8 @@ use crate::domain::{ActiveTime, BatchNumber, SensorKey, SourceName, Timestamp};
 
 pub use archives::Archives;
 pub use commit::{
-    ArrivalPage, BatchReport, Claimed, CommitGroup, CommitReport, CompleteBatch, Conflict, InstanceId, Numbers, Position,
-    Refused, Row, SensorDefinition, SeriesDefinition, SliceOutcome, Snapshot,
+    ArrivalPage, BatchReport, Claimed, CommitGroup, CommitReport, CompleteBatch, Conflict, InstanceId,
+    Numbers, Position, Refused, Row, SensorDefinition, SeriesDefinition, SliceOutcome, Snapshot,
 };
 pub use error::{Cause, ErrorClass, StoreError};
 pub use history::History;

@@ -15,8 +15,8 @@ use super::history::{
     TokenRow,
 };
 use super::{
-    ArrivalPage, BatchReport, Claimed, CommitGroup, CommitReport, ErrorClass, InstanceId, Loaded, Numbers, Scope,
-    SensorDefinition, SeriesDefinition, Store, StoreError, StoredSensor, WriterState,
+    ArrivalPage, BatchReport, Claimed, CommitGroup, CommitReport, ErrorClass, InstanceId, Loaded, Numbers,
+    Scope, SensorDefinition, SeriesDefinition, Store, StoreError, StoredSensor, WriterState,
 };
 use crate::domain::{
     ActiveTime, Anomaly, BatchNumber, Ledger, SensorKey, SeriesId, SourceName, Timestamp, WindowResult,

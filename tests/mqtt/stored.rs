@@ -224,7 +224,11 @@ async fn however_many_messages_without_times_come_few_rows_remember_them() {
     let (place, instance) = start(&source("many", &broker, &more)).await;
     connected(&instance.api, "many").await;
     let began = std::time::Instant::now();
-    publish(broker.address(), &timeless("many", "many", 0..MANY, QoS::AtLeastOnce)).await;
+    publish(
+        broker.address(),
+        &timeless("many", "many", 0..MANY, QoS::AtLeastOnce),
+    )
+    .await;
     has_all(&instance.api, "many", MANY).await;
     let took = began.elapsed().as_secs_f64();
     acknowledged(&instance.api, "many").await;
@@ -233,7 +237,11 @@ async fn however_many_messages_without_times_come_few_rows_remember_them() {
         sqlx::query_scalar(sql).fetch_one(database).await.unwrap()
     };
     let rows = count("SELECT count(*) FROM arrivals", &mut database).await;
-    let positions = count("SELECT count(*) FROM positions WHERE source = 'many'", &mut database).await;
+    let positions = count(
+        "SELECT count(*) FROM positions WHERE source = 'many'",
+        &mut database,
+    )
+    .await;
     // Twice the window, on pages of 32, and one more.
     assert!((1..=2 * WINDOW / 32 + 2).contains(&rows), "{rows} rows");
     assert!(positions <= 2, "{positions} positions");

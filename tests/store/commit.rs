@@ -328,9 +328,17 @@ pub async fn arrivals_are_written_over_and_expire<F: Fixture>(fixture: F) {
         arrivals,
         ..batch(number, SliceOutcome::default())
     };
-    let (old, newer, other) = (page("a", 0, 0, 10, 1), page("a", 1, 1, 20, 2), page("b", 0, 7, 10, 3));
+    let (old, newer, other) = (
+        page("a", 0, 0, 10, 1),
+        page("a", 1, 1, 20, 2),
+        page("b", 0, 7, 10, 3),
+    );
     let first = with(2, vec![page("a", 0, 0, 5, 0)]);
-    commit(&store, vec![first, with(3, vec![old.clone(), newer.clone(), other.clone()])]).await;
+    commit(
+        &store,
+        vec![first, with(3, vec![old.clone(), newer.clone(), other.clone()])],
+    )
+    .await;
     let read = async |session: &str| {
         let mut pages = store.arrivals(&source(), session).await.unwrap();
         pages.sort_by_key(|page| page.slot);
@@ -341,7 +349,13 @@ pub async fn arrivals_are_written_over_and_expire<F: Fixture>(fixture: F) {
     commit(&store, vec![with(4, vec![over.clone()])]).await;
     assert_eq!(read("a").await, [over.clone(), newer]);
     assert_eq!(read("b").await, [other]);
-    assert!(store.arrivals(&SourceName::parse("else").unwrap(), "a").await.unwrap().is_empty());
+    assert!(
+        store
+            .arrivals(&SourceName::parse("else").unwrap(), "a")
+            .await
+            .unwrap()
+            .is_empty()
+    );
     let expiry = Expiry {
         arrivals_before: Some(Timestamp(30)),
         ..Default::default()

@@ -38,12 +38,13 @@ pub(super) async fn read(
     source: &SourceName,
     session: &str,
 ) -> Result<Vec<ArrivalPage>, Fault> {
-    let rows: Vec<(u32, i64, i64, Vec<u8>)> =
-        sqlx::query_as("SELECT slot, page, kept_until, entries FROM arrivals WHERE source = ? AND session = ?")
-            .bind(source.as_str())
-            .bind(session)
-            .fetch_all(connection)
-            .await?;
+    let rows: Vec<(u32, i64, i64, Vec<u8>)> = sqlx::query_as(
+        "SELECT slot, page, kept_until, entries FROM arrivals WHERE source = ? AND session = ?",
+    )
+    .bind(source.as_str())
+    .bind(session)
+    .fetch_all(connection)
+    .await?;
     let page = |(slot, page, kept_until, entries): (u32, i64, i64, Vec<u8>)| ArrivalPage {
         source: source.clone(),
         session: session.to_owned(),

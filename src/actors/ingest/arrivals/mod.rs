@@ -93,7 +93,12 @@ impl Arrivals {
     }
 
     /// The memory of an MQTT session: of at least the last `window` messages, for as long as `kept` after the last.
-    pub async fn session(&self, name: SessionName, window: usize, kept: Micros) -> Result<Session, StoreError> {
+    pub async fn session(
+        &self,
+        name: SessionName,
+        window: usize,
+        kept: Micros,
+    ) -> Result<Session, StoreError> {
         self.sessions.open(name, window, kept).await
     }
 

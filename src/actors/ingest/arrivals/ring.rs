@@ -193,7 +193,11 @@ impl Ring {
                 entries: vec![entry],
             }),
         }
-        while self.pages.front().is_some_and(|first| first.number + self.most <= number) {
+        while self
+            .pages
+            .front()
+            .is_some_and(|first| first.number + self.most <= number)
+        {
             self.pages.pop_front();
         }
         Place { time, page: number }
@@ -205,7 +209,10 @@ impl From<StoredPage> for Page {
         let (entries, _) = stored.entries.as_chunks::<ENTRY_BYTES>();
         let entry = |bytes: &[u8; ENTRY_BYTES]| {
             let (digest, time) = bytes.split_at(8);
-            let eight = |half: &[u8]| half.iter().rfold(0, |number, byte| number << 8 | u64::from(*byte));
+            let eight = |half: &[u8]| {
+                half.iter()
+                    .rfold(0, |number, byte| number << 8 | u64::from(*byte))
+            };
             Entry {
                 digest: eight(digest),
                 time: Timestamp(eight(time) as i64),
@@ -258,7 +265,11 @@ mod tests {
             ring.acknowledged(packet);
         }
         assert_eq!(rows.0.len(), WINDOW.div_ceil(PAGE) + 1);
-        assert!(rows.0.values().all(|page| page.entries.len() <= PAGE * ENTRY_BYTES));
+        assert!(
+            rows.0
+                .values()
+                .all(|page| page.entries.len() <= PAGE * ENTRY_BYTES)
+        );
         // The window is known again from them, with another window too.
         for window in [WINDOW, 40, 1_000] {
             let mut again = rows.read(window);
@@ -278,7 +289,10 @@ mod tests {
         assert_eq!(other.time, Timestamp(2));
         // The first one was acknowledged, or its packet id would not be used: what comes now is a third.
         assert_eq!(ring.first(message(7, 1), Timestamp(3)).time, Timestamp(3));
-        assert_eq!(ring.again(message(7, 1), Timestamp(0), Timestamp(4)).time, Timestamp(3));
+        assert_eq!(
+            ring.again(message(7, 1), Timestamp(0), Timestamp(4)).time,
+            Timestamp(3)
+        );
     }
 
     #[test]
@@ -287,12 +301,22 @@ mod tests {
         ring.first(message(7, 1), Timestamp(1));
         ring.acknowledged(7);
         ring.turn(true);
-        assert_eq!(ring.again(message(7, 1), Timestamp(0), Timestamp(2)).time, Timestamp(1));
+        assert_eq!(
+            ring.again(message(7, 1), Timestamp(0), Timestamp(2)).time,
+            Timestamp(1)
+        );
         ring.acknowledged(7);
         assert_eq!(ring.first(message(7, 1), Timestamp(3)).time, Timestamp(3));
-        assert_eq!(ring.again(message(7, 1), Timestamp(4), Timestamp(5)).time, Timestamp(3), "it is open");
+        assert_eq!(
+            ring.again(message(7, 1), Timestamp(4), Timestamp(5)).time,
+            Timestamp(3),
+            "it is open"
+        );
         ring.acknowledged(7);
-        assert_eq!(ring.again(message(7, 1), Timestamp(4), Timestamp(5)).time, Timestamp(5));
+        assert_eq!(
+            ring.again(message(7, 1), Timestamp(4), Timestamp(5)).time,
+            Timestamp(5)
+        );
     }
 
     #[test]

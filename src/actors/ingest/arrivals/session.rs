@@ -181,15 +181,25 @@ impl MessageId {
         hash.update((topic.len() as u64).to_le_bytes());
         hash.update(topic);
         hash.update(payload);
-        let first = hash.finalize().iter().take(8).fold(0, |digest, byte| digest << 8 | u64::from(*byte));
-        Self { packet, digest: first }
+        let first = hash
+            .finalize()
+            .iter()
+            .take(8)
+            .fold(0, |digest, byte| digest << 8 | u64::from(*byte));
+        Self {
+            packet,
+            digest: first,
+        }
     }
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
         let mut open = self.open.lock();
-        if open.get(&self.name).is_some_and(|there| there.strong_count() == 0) {
+        if open
+            .get(&self.name)
+            .is_some_and(|there| there.strong_count() == 0)
+        {
             open.remove(&self.name);
         }
     }
@@ -203,7 +213,10 @@ mod tests {
     const KEPT: Micros = 100;
 
     async fn open(arrivals: &SessionArrivals, client: &str) -> Session {
-        arrivals.open(SessionName::client(client), 10, KEPT).await.unwrap()
+        arrivals
+            .open(SessionName::client(client), 10, KEPT)
+            .await
+            .unwrap()
     }
 
     fn arrivals() -> SessionArrivals {
@@ -215,13 +228,27 @@ mod tests {
         let arrivals = arrivals();
         let message = MessageId::new(1, "t", b"1");
         let seen = open(&arrivals, "a").await.first(message, Timestamp(1));
-        let again = open(&arrivals, "a").await.again(message, Timestamp(0), Timestamp(2));
+        let again = open(&arrivals, "a")
+            .await
+            .again(message, Timestamp(0), Timestamp(2));
         assert_eq!((seen.time(), again.time()), (Timestamp(1), Timestamp(1)));
-        assert_eq!(open(&arrivals, "b").await.again(message, Timestamp(0), Timestamp(3)).time(), Timestamp(3));
+        assert_eq!(
+            open(&arrivals, "b")
+                .await
+                .again(message, Timestamp(0), Timestamp(3))
+                .time(),
+            Timestamp(3)
+        );
         drop((seen, again));
         assert!(arrivals.open.lock().is_empty());
         // It was not stored.
-        assert_eq!(open(&arrivals, "a").await.again(message, Timestamp(0), Timestamp(4)).time(), Timestamp(4));
+        assert_eq!(
+            open(&arrivals, "a")
+                .await
+                .again(message, Timestamp(0), Timestamp(4))
+                .time(),
+            Timestamp(4)
+        );
     }
 
     #[tokio::test]
@@ -234,13 +261,25 @@ mod tests {
             seen.push(b.first(MessageId::new(packet, "t", b"1"), Timestamp(packet.into())));
         }
         let pages = pages(&seen, Timestamp(1_000));
-        let mut found: Vec<_> = pages.iter().map(|page| (page.session.as_str(), page.page, page.entries.len())).collect();
+        let mut found: Vec<_> = pages
+            .iter()
+            .map(|page| (page.session.as_str(), page.page, page.entries.len()))
+            .collect();
         found.sort_unstable();
         let (a, b) = (SessionName::client("a").0, SessionName::client("b").0);
-        let mut expected = vec![(a.as_str(), 0, 512), (a.as_str(), 1, 128), (b.as_str(), 0, 512), (b.as_str(), 1, 128)];
+        let mut expected = vec![
+            (a.as_str(), 0, 512),
+            (a.as_str(), 1, 128),
+            (b.as_str(), 0, 512),
+            (b.as_str(), 1, 128),
+        ];
         expected.sort_unstable();
         assert_eq!(found, expected);
-        assert!(pages.iter().all(|page| page.kept_until == Timestamp(1_000 + KEPT)));
+        assert!(
+            pages
+                .iter()
+                .all(|page| page.kept_until == Timestamp(1_000 + KEPT))
+        );
     }
 
     #[test]

@@ -162,7 +162,12 @@ fn fill<'i>(intake: &'i Intake, messages: &[Offered]) -> (DraftBatch<'i>, Filled
 }
 
 /// What has to be remembered of the messages: arrivals that stand in for a time, and sessions.
-fn remember(batch: &mut DraftBatch<'_>, filled: &Filled, messages: &[Offered], now: Timestamp) -> Vec<Position> {
+fn remember(
+    batch: &mut DraftBatch<'_>,
+    filled: &Filled,
+    messages: &[Offered],
+    now: Timestamp,
+) -> Vec<Position> {
     let undated = filled.undated.iter();
     let undated = undated.filter_map(|number| messages.get(*number)?.arrival.as_ref());
     batch.arrivals = pages(undated, now);

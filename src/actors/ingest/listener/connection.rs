@@ -292,7 +292,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Connection<'_, S> {
 
     /// When messages of the session came first; waits for the database where that has to be read.
     fn memory(&self) -> impl Future<Output = Option<Session>> + Send + use<S> {
-        let Device { memory, name, lease, kept, .. } = &*self.device;
+        let Device {
+            memory,
+            name,
+            lease,
+            kept,
+            ..
+        } = &*self.device;
         let (memory, name, state) = (memory.clone(), name.clone(), lease.state.clone());
         let (present, kept) = (lease.present, *kept);
         let window = usize::from(self.shared.limits.receive_maximum);

@@ -148,7 +148,10 @@ impl<'s> Batches<'s> {
                     if batch.is_empty() {
                         break;
                     }
-                    self.next = match batch.iter().any(|message| may_be_known(message, &self.memory.session)) {
+                    self.next = match batch
+                        .iter()
+                        .any(|message| may_be_known(message, &self.memory.session))
+                    {
                         true => {
                             let (since, session) = (self.memory.since, self.memory.session.clone());
                             Next::Looking(Box::pin(look_up(self.shared, batch, since, session)))

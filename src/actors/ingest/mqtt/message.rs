@@ -78,7 +78,9 @@ impl Message {
 
     /// What any other has.
     pub fn id(&self) -> MessageId {
-        let Published { id, topic, payload, .. } = &self.published;
+        let Published {
+            id, topic, payload, ..
+        } = &self.published;
         MessageId::new(*id, topic, payload)
     }
 
