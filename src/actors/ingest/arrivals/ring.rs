@@ -125,8 +125,8 @@ impl Ring {
         let known = open.map(|open| open.place);
         let known = known.or_else(|| self.last(message.digest).filter(|place| place.time >= since));
         let place = match known {
-            Some(place) if self.stays(place.page) => place,
-            // It may come yet another time.
+            Some(place) if self.is_last(place.page) => place,
+            // It may come yet another time, and must then be among the last as any other that comes now.
             Some(place) => self.append(message.digest, place.time),
             None => self.append(message.digest, now),
         };
@@ -163,10 +163,8 @@ impl Ring {
         })
     }
 
-    /// Whether a page is among the newer half.
-    fn stays(&self, number: u64) -> bool {
-        let last = self.pages.back().map_or(0, |page| page.number);
-        last - number.min(last) <= self.most / 2
+    fn is_last(&self, number: u64) -> bool {
+        self.pages.back().is_some_and(|page| page.number == number)
     }
 
     fn opened(&mut self, message: MessageId, place: Place) -> Place {
