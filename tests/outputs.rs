@@ -8,13 +8,10 @@ mod api;
 #[allow(dead_code)]
 mod instance;
 #[path = "support/kafka/mod.rs"]
-#[allow(dead_code)]
 mod kafka;
 #[path = "support/mosquitto/mod.rs"]
-#[allow(dead_code)]
 mod mosquitto;
 #[path = "support/postgres/mod.rs"]
-#[allow(dead_code)]
 mod postgres;
 
 #[path = "outputs/plant.rs"]

@@ -7,9 +7,12 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use rumqttc::{AsyncClient, Event, MqttOptions, Packet, QoS};
 
-/// Topic and payload of what came.
+/// Topic and payload.
+type Heard = Vec<(String, Vec<u8>)>;
+
+/// What came, in order.
 #[derive(Clone, Default)]
-pub struct Subscriber(Arc<Mutex<Vec<(String, Vec<u8>)>>>);
+pub struct Subscriber(Arc<Mutex<Heard>>);
 
 impl Subscriber {
     /// Returns when it is subscribed. It ends with the test's runtime.
@@ -42,7 +45,7 @@ impl Subscriber {
         heard
     }
 
-    pub fn heard(&self) -> Vec<(String, Vec<u8>)> {
+    pub fn heard(&self) -> Heard {
         self.0.lock().clone()
     }
 }

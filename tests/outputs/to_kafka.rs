@@ -375,7 +375,7 @@ async fn it_can_be_paused_and_restarted() {
     reaches(&instance, "the pause", |status| status["state"] == "paused").await;
     stored(&instance.api, &readings(5, 10)).await;
     let status = reaches(&instance, "some to wait", |status| {
-        status["waiting"]["records"] == 20
+        status["waiting"]["records"].as_u64() >= Some(20)
     })
     .await;
     assert_eq!(status["sent"]["readings"], 20);
