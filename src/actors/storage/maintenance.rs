@@ -146,7 +146,12 @@ mod tests {
             batches: None,
             idempotency_keys: None,
         };
-        assert_eq!(none.at(Timestamp(0)), Expiry::default());
+        let kept = Expiry {
+            // They say themselves for how long they are kept.
+            arrivals_before: Some(Timestamp(0)),
+            ..Expiry::default()
+        };
+        assert_eq!(none.at(Timestamp(0)), kept);
         let day = Retention {
             readings: Some(Duration::from_secs(86_400)),
             ..none
