@@ -153,7 +153,7 @@ impl OnPostgres for TimescalePostgres {
     fn settings(&self) -> PostgresSettings {
         let mut settings = postgres(&self.0);
         settings.timescale = Timescale::Required;
-        // The times of these tests are old, and would be compressed by a job of the server in the middle of them.
+        // The times of these tests are old, so that a job of the server would compress them at any moment.
         settings.compress_after = None;
         settings
     }

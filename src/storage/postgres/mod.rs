@@ -139,14 +139,7 @@ impl PostgresStore {
 
     /// A read transaction for the service itself, which takes the time it needs.
     async fn snapshot(&self) -> Result<Reader, Fault> {
-        let mut reader = self.readers.snapshot(&self.servers).await?;
-        if let Layout::Hypertables { .. } = self.layout {
-            // A chunk that is compressed between two questions would look empty to the second: its rows have moved since. Whoever
-            // compresses waits for this lock, of the chunks too. It comes before the snapshot, which the first question takes.
-            let lock = "LOCK TABLE readings IN ACCESS SHARE MODE";
-            within(self.writer.limit, command(reader.connection(), lock)).await?;
-        }
-        Ok(reader)
+        self.readers.snapshot(&self.servers).await
     }
 
     /// Runs one statement that writes, in a transaction of its own, beside those of the batches.
