@@ -16,6 +16,8 @@ mod outbox;
 mod positions;
 #[path = "support/postgres/mod.rs"]
 mod postgres_server;
+#[path = "store/primary.rs"]
+mod primary;
 #[path = "store/restore.rs"]
 mod restore;
 #[path = "store/rights.rs"]

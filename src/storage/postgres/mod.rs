@@ -394,20 +394,16 @@ impl Store for PostgresStore {
         })
     }
 
+    /// Asked where writes go: after a failover the former primary, should it come back, does not know.
     async fn last_batch(&self, instance: &InstanceId) -> Result<Option<BatchNumber>, StoreError> {
         let what = "reading the last batch";
-        let answer = async {
-            let mut reader = self.reader().await?;
-            let row =
-                sqlx::query_scalar::<_, Option<i64>>("SELECT last_batch FROM writers WHERE instance = $1")
-                    .bind(&instance.0)
-                    .fetch_optional(reader.connection())
-                    .await
-                    .map_err(Fault::from);
-            reader.finish(row, false).await
-        };
-        let last = within(self.readers.patience(), answer).await;
-        let last = last.map_err(|fault: Fault| fault.during(what))?;
+        let writing = self.writer.begin(&self.servers).await;
+        let mut writing = writing.map_err(|fault| fault.during(what))?;
+        let row = sqlx::query_scalar::<_, Option<i64>>("SELECT last_batch FROM writers WHERE instance = $1")
+            .bind(&instance.0)
+            .fetch_optional(writing.connection());
+        let row = within(self.writer.limit, row).await;
+        let last = writing.undo(what, row).await?;
         Ok(last.flatten().map(|number| BatchNumber(number as u64)))
     }
 

@@ -143,15 +143,29 @@ impl Outage {
         }
     }
 
+    /// Waits until `/readyz` says so; where it never does, what it said last and the end of the log tell why.
+    async fn ready(&self) {
+        let began = Instant::now();
+        loop {
+            let said = self.instance.api.try_get("/readyz").await.unwrap();
+            if said.status == 200 {
+                return;
+            }
+            if began.elapsed() > crate::instance::PATIENCE {
+                let log = self.instance.place.log();
+                let end: Vec<&str> = log.lines().rev().take(200).collect();
+                let end: Vec<&str> = end.into_iter().rev().collect();
+                panic!("it is never ready: {}\n{}", said.body, end.join("\n"));
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// The database is back: everything goes on by itself and adds up. What it printed.
     pub async fn recover(self) -> String {
         let back = Instant::now();
-        let api = self.instance.api.clone();
         let tally = self.fleet.tally.clone();
-        until("it to be ready", async || {
-            (api.try_get("/readyz").await.unwrap().status == 200).then_some(())
-        })
-        .await;
+        self.ready().await;
         self.progress(8).await;
         let went_on = back.elapsed();
         let (rows, rejected) = compare(&self.instance, self.fleet).await;
