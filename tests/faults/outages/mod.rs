@@ -21,13 +21,22 @@ use crate::postgres_server::{Database, Flavor, Options, Private, Proxy};
 use crate::traffic::{Fleet, Load};
 
 /// What may be in flight is small, so that it is used up; what it takes in memory at most is far below the growth allowed.
-const FLAGS: [&str; 4] = [
+const FLAGS: [&str; 3] = [
     "limits.readings_in_flight=40000",
     "limits.batch_readings=1000",
-    "http.request_timeout=2s",
     "storage.write_timeout=3s",
 ];
+/// How long a request may take: until clients are refused while the database is away, or until they have their answer.
+const REFUSALS: &str = "http.request_timeout=2s";
+const ANSWERS: &str = "http.request_timeout=100s";
 const GROWTH: u64 = 100 << 20;
+
+fn flavor_of(server: &Private) -> Flavor {
+    match server.timescale() {
+        Some(_) => Flavor::Timescale,
+        None => Flavor::Plain,
+    }
+}
 
 pub struct Outage {
     pub instance: Instance,
@@ -46,22 +55,37 @@ impl Outage {
     /// With TimescaleDB where it is installed. `None` where there is no PostgreSQL.
     pub async fn prepare(name: &str, options: &Options) -> Option<Self> {
         let server = Private::with(options).await?;
-        let flavor = match server.timescale() {
-            Some(_) => Flavor::Timescale,
-            None => Flavor::Plain,
-        };
+        let flavor = flavor_of(&server);
         Self::on(server, flavor, name).await
     }
 
+    /// As [`Self::prepare`], for a test that needs the answer to each of its own requests, however long it takes.
+    pub async fn with_answers(name: &str, options: &Options) -> Option<Self> {
+        let server = Private::with(options).await?;
+        let flavor = flavor_of(&server);
+        Self::set_up(server, flavor, name, &[], ANSWERS).await
+    }
+
     pub async fn on(server: Private, flavor: Flavor, name: &str) -> Option<Self> {
-        Self::on_any(server, &[], flavor, name).await
+        Self::set_up(server, flavor, name, &[], REFUSALS).await
     }
 
     /// The service knows `others`, too, as servers of the same cluster.
     pub async fn on_any(server: Private, others: &[SocketAddr], flavor: Flavor, name: &str) -> Option<Self> {
+        Self::set_up(server, flavor, name, others, REFUSALS).await
+    }
+
+    async fn set_up(
+        server: Private,
+        flavor: Flavor,
+        name: &str,
+        others: &[SocketAddr],
+        request_timeout: &str,
+    ) -> Option<Self> {
         let database = server.database(flavor).await?;
         let proxy = Proxy::before(server.address()).await;
         let mut flags = FLAGS.map(str::to_owned).to_vec();
+        flags.push(request_timeout.to_owned());
         let hosts: Vec<String> = [proxy.address()]
             .iter()
             .chain(others)
