@@ -99,6 +99,10 @@ pub fn name(name: &str) -> SourceName {
 }
 
 pub fn intake(pipeline: &Pipeline, source: &str) -> Intake {
+    intake_by(pipeline, source, JsonMapping::default())
+}
+
+pub fn intake_by(pipeline: &Pipeline, source: &str, mapping: JsonMapping) -> Intake {
     let settings = IntakeSettings {
         share: Share {
             readings: 33_000,
@@ -106,7 +110,7 @@ pub fn intake(pipeline: &Pipeline, source: &str) -> Intake {
         },
         time_range: TimeRange::default(),
         batch_readings: 10_000,
-        mapping: JsonMapping::default(),
+        mapping,
     };
     Intake::new(name(source), pipeline.rails.clone(), settings)
 }
