@@ -257,14 +257,6 @@ impl Readers {
         Ok(Reader(Some(connection)))
     }
 
-    /// A transaction that sees one commit and is not limited in time.
-    pub async fn snapshot(&self, servers: &Servers) -> Result<Reader, Fault> {
-        let mut reader = self.take(servers).await?;
-        let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = 0";
-        within(servers.timeout, command(reader.connection(), begin)).await?;
-        Ok(reader)
-    }
-
     /// How long to wait for the answer to a query: a little longer than the server lets it run.
     pub fn patience(&self) -> Duration {
         self.query_timeout + Duration::from_secs(2)

@@ -35,6 +35,7 @@ mod restored;
 mod rollup;
 mod series;
 mod settings;
+mod snapshot;
 mod statement;
 mod time;
 mod windows;
@@ -54,6 +55,7 @@ use self::fault::Fault;
 use self::leader::Leader;
 use self::partitions::{Layout, Partitions, Table};
 use self::rollup::Keeper;
+use self::snapshot::{LIMITED, Snapshot, UNHURRIED, in_snapshot};
 use super::{
     Archives, Claimed, CommitGroup, CommitReport, ErrorClass, InstanceId, Loaded, Numbers, Outbox, Scope,
     SensorDefinition, SeriesDefinition, Store, StoreError, Wanted, WriterState,
@@ -137,9 +139,16 @@ impl PostgresStore {
         self.readers.take(&self.servers).await
     }
 
+    /// A read transaction for a question of people.
+    async fn view(&self) -> Result<Snapshot, Fault> {
+        let reader = self.reader().await?;
+        Snapshot::begin(reader, &self.layout, self.servers.timeout(), LIMITED).await
+    }
+
     /// A read transaction for the service itself, which takes the time it needs.
-    async fn snapshot(&self) -> Result<Reader, Fault> {
-        self.readers.snapshot(&self.servers).await
+    async fn snapshot(&self) -> Result<Snapshot, Fault> {
+        let reader = self.reader().await?;
+        Snapshot::begin(reader, &self.layout, self.servers.timeout(), UNHURRIED).await
     }
 
     /// Runs one statement that writes, in a transaction of its own, beside those of the batches.
@@ -217,14 +226,10 @@ impl PostgresStore {
     }
 }
 
-/// Reads in a transaction of its own and says what was read where it fails.
+/// Reads in a snapshot of its own and says what was read where it fails.
 macro_rules! load {
     ($store:ident, $what:literal, $question:path $(, $argument:expr)*) => {{
-        let answer = async {
-            let mut reader = $store.snapshot().await?;
-            let answer = $question(reader.connection() $(, $argument)*).await;
-            reader.finish(answer, true).await
-        };
+        let answer = async { in_snapshot!($store.snapshot(), $question $(, $argument)*) };
         let answer = within(LOAD_TIMEOUT, answer).await;
         answer.map_err(|fault: Fault| fault.during($what))
     }};
