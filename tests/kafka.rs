@@ -4,6 +4,8 @@
 #[path = "faults/api.rs"]
 #[allow(dead_code)]
 mod api;
+#[path = "support/ear.rs"]
+mod ear;
 #[path = "faults/instance.rs"]
 #[allow(dead_code)]
 mod instance;
@@ -32,3 +34,5 @@ mod postgres;
 mod reading;
 #[path = "kafka/unkeyed.rs"]
 mod unkeyed;
+#[path = "kafka/silence.rs"]
+mod silence;
