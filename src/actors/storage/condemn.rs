@@ -165,6 +165,7 @@ fn without(batch: &CompleteBatch, condemned: &Condemned, registry: &Registry) ->
             outcome.dead_letters.push(DeadLetter {
                 source: batch.source.clone(),
                 position: String::new(),
+                key: None,
                 sensor: Some(row.sensor),
                 payload: name.map_or_else(Vec::new, |name| name.canonical(&row.reading)),
                 reason: RejectReason::Refused,
@@ -219,12 +220,12 @@ fn retain(batch: &mut CompleteBatch, registry: &Registry, keep: impl Fn(SensorKe
     batch.series.retain(|series| keep(series.sensor));
     for outcome in &mut batch.outcomes {
         outcome.rows.retain(|row| keep(row.sensor));
-        outcome.snapshots.retain(|snapshot| keep(snapshot.sensor));
         outcome.scattered.retain(|sensor| keep(*sensor));
+        outcome.snapshots.retain(|snapshot| keep(snapshot.sensor));
         outcome.windows.retain(|window| keep_series(window.span.series));
         outcome.recompute.retain(|span| keep_series(span.series));
-        outcome.anomalies.retain(|anomaly| keep_series(anomaly.series));
         outcome.revise.retain(|span| keep_series(span.series));
+        outcome.anomalies.retain(|anomaly| keep_series(anomaly.series));
         outcome.poison.retain(|(series, _)| keep_series(*series));
     }
 }
@@ -316,6 +317,7 @@ mod tests {
         DeadLetter {
             source: SourceName::parse("test").unwrap(),
             position: String::new(),
+            key: None,
             sensor: Some(sensor),
             payload: Vec::new(),
             reason: RejectReason::Conflict,

@@ -351,10 +351,11 @@ async fn write_dead_letters(
         return Ok(());
     }
     sqlx::query(
-        "INSERT INTO dead_letters (time, source, position, sensor_id, reason, detail, payload)
-         SELECT time, source, position, sensor_id, reason, detail, payload
-         FROM unnest($1::timestamptz[], $2::text[], $3::text[], $4::integer[], $5::text[], $6::text[], $7::bytea[])
-             WITH ORDINALITY AS letter (time, source, position, sensor_id, reason, detail, payload, place) ORDER BY place",
+        "INSERT INTO dead_letters (time, source, position, sensor_id, reason, detail, payload, message_key)
+         SELECT time, source, position, sensor_id, reason, detail, payload, message_key
+         FROM unnest($1::timestamptz[], $2::text[], $3::text[], $4::integer[], $5::text[], $6::text[], $7::bytea[], $8::text[])
+             WITH ORDINALITY AS letter (time, source, position, sensor_id, reason, detail, payload, message_key, place)
+         ORDER BY place",
     )
     .bind(letters.iter().map(|(at, _)| Time(at.now)).collect::<Vec<_>>())
     .bind(letters.iter().map(|(_, letter)| letter.source.as_str()).collect::<Vec<_>>())
@@ -363,6 +364,7 @@ async fn write_dead_letters(
     .bind(letters.iter().map(|(_, letter)| letter.reason.as_str()).collect::<Vec<_>>())
     .bind(letters.iter().map(|(_, letter)| text(&letter.detail)).collect::<Vec<_>>())
     .bind(letters.iter().map(|(_, letter)| bytes(&letter.payload, DeadLetter::MAX_PAYLOAD)).collect::<Vec<_>>())
+    .bind(letters.iter().map(|(_, letter)| letter.key.as_deref().map(text)).collect::<Vec<_>>())
     .execute(connection)
     .await?;
     Ok(())
