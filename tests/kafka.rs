@@ -22,6 +22,8 @@ mod crashes;
 mod fleet;
 #[path = "kafka/groups.rs"]
 mod groups;
+#[path = "kafka/mocked.rs"]
+mod mocked;
 #[path = "kafka/outages.rs"]
 mod outages;
 #[path = "kafka/plant.rs"]
@@ -32,7 +34,7 @@ mod poison;
 mod postgres;
 #[path = "kafka/reading.rs"]
 mod reading;
-#[path = "kafka/unkeyed.rs"]
-mod unkeyed;
 #[path = "kafka/silence.rs"]
 mod silence;
+#[path = "kafka/unkeyed.rs"]
+mod unkeyed;
