@@ -157,6 +157,8 @@ on_postgres! {
         a_dropped_question_ends,
         two_writers_at_once_leave_nothing_out;
     instances:
+        windows_of_a_scattered_sensor_are_those_of_all_rows,
+        windows_that_two_compute_at_once_lack_nothing,
         whose_partitions_are_taken_is_told_at_its_next_commit,
         one_leads_and_another_takes_over,
         nobody_runs_beside_one_that_runs_alone,

@@ -33,6 +33,7 @@ mod resolution;
 mod restore;
 mod restored;
 mod rollup;
+mod scattered;
 mod series;
 mod settings;
 mod snapshot;
@@ -130,7 +131,7 @@ impl PostgresStore {
             claims: Mutex::default(),
             leader: Leader::new(settings.shared),
             outbox: settings.outbox,
-            course: Mutex::new(Course::new(settings.entries)),
+            course: Mutex::new(Course::new(settings.entries, settings.shared)),
         })
     }
 
@@ -380,13 +381,8 @@ impl Store for PostgresStore {
         room.map_err(|fault| fault.during(what))?;
         let writing = self.writer.begin(&self.servers).await;
         let mut writing = writing.map_err(|fault| fault.during(what))?;
-        let work = commit::write(
-            writing.connection(),
-            group,
-            claim,
-            Course::new(EntrySettings::default()),
-            self.outbox,
-        );
+        let course = Course::new(EntrySettings::default(), self.course.lock().shared);
+        let work = commit::write(writing.connection(), group, claim, course, self.outbox);
         let result = within(self.writer.limit, work).await;
         let result = result.map_err(|fault| self.dropped_elsewhere(fault));
         writing.undo(what, result).await.map(drop)

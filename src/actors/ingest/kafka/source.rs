@@ -144,10 +144,7 @@ impl Desk {
 
 impl KafkaSource {
     pub fn new(parts: KafkaParts) -> Self {
-        let clock = parts.intake.clone();
-        let shared = Shared::new(parts.intake.source().clone(), parts.metrics.clone(), move || {
-            clock.now()
-        });
+        let shared = Shared::new(parts.intake.clone(), parts.metrics.clone(), parts.consumers);
         Self {
             parts: Arc::new(parts),
             shared: Arc::new(shared),
