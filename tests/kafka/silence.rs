@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use sensorhive::actors::ingest::SourceCommand;
 use sensorhive::actors::ingest::kafka::{KafkaParts, KafkaSource, Reset};
 use sensorhive::startup::kafka;
 
@@ -38,7 +39,7 @@ fn brokers_that_are_away_make_nobody_silent() {
             max_payload: 1 << 20,
         };
         let arbiter = ear.pipeline.arbiter();
-        let _source = ear
+        let (source, _handle) = ear
             .pipeline
             .supervise(&arbiter, "ingest/plant", "Source", move || {
                 KafkaSource::new(parts)
@@ -59,7 +60,12 @@ fn brokers_that_are_away_make_nobody_silent() {
         topic.produce([(0, ear.reading(2).as_str())]);
         ear.stored(2).await;
         assert_eq!(ear.silences().await, []);
+        source.send(SourceCommand::Pause).await.unwrap();
+        ear.deaf(true).await;
+        assert_eq!(ear.pass(10 * MINUTE), 0);
+        source.send(SourceCommand::Resume).await.unwrap();
         ear.deaf(false).await;
+        assert_eq!(ear.silences().await, []);
         ear.pass(2 * MINUTE);
         ear.missed(1).await;
         ear.end().await;

@@ -103,10 +103,20 @@ pub async fn a_sensor_has_one_home_or_several<F: Fixture>(fixture: F) {
     }
 }
 
-/// Two instances, and a sensor 0 of which both have a part.
+/// Two instances, and a sensor 0 of which both have a part. Their ledgers are kept as entries: else the row of the sensor's ledger
+/// would keep one from what the other does.
 async fn apart<F: OnPostgres>(fixture: &F) -> [(PostgresStore, InstanceId); 2] {
     drop(opened(fixture, 2).await);
-    let both = [fixture.join("ours").await, fixture.join("theirs").await];
+    let join = async |name: &str| {
+        let mut settings = fixture.settings();
+        settings.shared = true;
+        settings.entries.sensors = 1;
+        let store = PostgresStore::open(&settings).await.unwrap();
+        let instance = InstanceId(name.into());
+        store.claim_writer(&instance).await.unwrap();
+        (store, instance)
+    };
+    let both = [join("ours").await, join("theirs").await];
     for (at, (store, instance)) in both.iter().enumerate() {
         let home = Home::partition(&source(), &format!("t/{at}"));
         let definition = sensor(0, "sensor 0", Some(&home));

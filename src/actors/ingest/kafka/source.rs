@@ -274,6 +274,7 @@ impl Handler<SourceCommand> for KafkaSource {
         let before = self.state;
         self.state = self.state.told(command);
         if self.state != before {
+            self.shared.pause(self.state == SourceState::Paused);
             match self.state {
                 SourceState::Paused => self.order(|| Order::Pause),
                 SourceState::Stopping => self.order(|| Order::Stop),

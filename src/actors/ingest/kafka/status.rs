@@ -79,6 +79,8 @@ struct Figures {
     rates: BTreeMap<String, Rate>,
     /// Clients that have a broker and are no longer about to join their group.
     hearing: BTreeSet<String>,
+    /// The source was told to read nothing.
+    paused: bool,
     /// When each of the last errors was logged.
     logged: BTreeMap<String, Timestamp>,
     /// Members that wait for room.
@@ -169,6 +171,18 @@ impl Shared {
         }
     }
 
+    /// The source reads nothing until it is told to.
+    pub fn pause(&self, paused: bool) {
+        let mut figures = self.figures.lock();
+        figures.paused = paused;
+        self.tell_whether_deaf(&figures);
+    }
+
+    fn tell_whether_deaf(&self, figures: &Figures) {
+        let hears = !figures.paused && figures.hearing.len() >= self.clients;
+        self.intake.set_deaf(!hears);
+    }
+
     /// A batch was sent off.
     pub fn departed(&self) {
         self.figures.lock().under_way += 1;
@@ -234,7 +248,7 @@ impl Shared {
         }
         figures.rates.clear();
         figures.hearing.clear();
-        self.intake.set_deaf(true);
+        self.tell_whether_deaf(&figures);
         figures.under_way = 0;
         self.metrics.kafka.assigned(&self.source, 0);
     }
@@ -286,7 +300,7 @@ impl Shared {
         } else {
             figures.hearing.remove(&statistics.name);
         }
-        self.intake.set_deaf(figures.hearing.len() < self.clients);
+        self.tell_whether_deaf(&figures);
         for (topic, of_topic) in &statistics.topics {
             for (number, of_partition) in &of_topic.partitions {
                 let partition = Partition {
