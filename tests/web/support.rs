@@ -110,7 +110,8 @@ impl App {
                 .unwrap();
             texts.push(text.expose_secret().to_owned());
         }
-        let live = live::start(&mut pipeline, &live_settings, SystemClock.now());
+        let started_at = SystemClock.now();
+        let live = live::start(&mut pipeline, &live_settings, started_at);
         let state = Arc::new(AppState {
             store: store.clone(),
             rails: pipeline.rails.clone(),
@@ -125,7 +126,7 @@ impl App {
             sources: BTreeMap::from([(SourceName::parse("quiet").unwrap(), entry)]),
             outputs: BTreeMap::new(),
             tokens: Arc::new(TokenService::new(store)),
-            started_at: SystemClock.now(),
+            started_at,
             shutting_down: Arc::new(AtomicBool::new(false)),
         });
         let (mut address, server) =
