@@ -9,6 +9,7 @@ mod history;
 mod ingest;
 mod latest;
 mod ledger;
+mod listing;
 mod outputs;
 mod page;
 mod query;
@@ -33,7 +34,7 @@ mod documented {
         latest::latest,
         latest::realtime,
         statistics::summary,
-        sensors::list,
+        listing::list,
         sensors::detail,
         sensors::state,
         sensors::ledger,
@@ -76,6 +77,7 @@ fn endpoints() -> Vec<Endpoint> {
     let mut all = Vec::new();
     all.extend(latest::endpoints());
     all.extend(statistics::endpoints());
+    all.extend(listing::endpoints());
     all.extend(sensors::endpoints());
     all.extend(history::endpoints());
     all.extend(envelope::endpoints());

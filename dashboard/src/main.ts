@@ -1,0 +1,9 @@
+import "@fontsource-variable/inter/wght.css";
+import "./styles/tokens.css";
+import "./styles/base.css";
+import { createApp } from "vue";
+import App from "./App.vue";
+import "./lib/theme";
+import { router } from "./router";
+
+createApp(App).use(router).mount("#app");
