@@ -1,6 +1,6 @@
 # The doors of the house. `make run` and `make test` set up what they need on a bare machine; the scripts say what they do.
 
-.PHONY: build run demo test bench bench-kafka bench-reading lint fmt audit mutants
+.PHONY: build run demo test bench bench-kafka bench-reading dashboard screenshots lint fmt audit mutants
 
 # Builds the release binary: target/release/sensorhive
 build:
@@ -29,6 +29,14 @@ bench-kafka:
 # Questions to PostgreSQL with 10 million readings in it; takes a quarter of an hour.
 bench-reading:
 	cargo bench --locked --bench reading
+
+# The dashboard alone, into dashboard/dist.
+dashboard:
+	bash -c '. scripts/setup.sh && need_node && build_dashboard'
+
+# The pictures in docs/images, of a debug build that was made before.
+screenshots:
+	bash -c '. scripts/setup.sh && need_node && need_browser && build_dashboard && cd dashboard && npm run screenshots'
 
 lint:
 	cargo fmt --check

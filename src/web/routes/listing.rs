@@ -148,7 +148,9 @@ async fn sorted(state: &AppState, asked: &Asked) -> Result<Found, Problem> {
     let before = asked.cursor.map_or(0, |cursor| cursor.0 as usize);
     let page: Vec<_> = all.into_iter().skip(before).take(asked.limit).collect();
     let read = before.saturating_add(page.len());
-    let next = u32::try_from(read).ok().filter(|_| read < total && !page.is_empty());
+    let next = u32::try_from(read)
+        .ok()
+        .filter(|_| read < total && !page.is_empty());
     Ok((page, Some(total), next.map(|read| key_cursor(SensorKey(read)))))
 }
 

@@ -40,7 +40,7 @@ file!(style, "page.css", "text/css; charset=utf-8");
 file!(script, "page.js", "text/javascript; charset=utf-8");
 file!(docs_script, "docs.js", "text/javascript; charset=utf-8");
 
-pub fn endpoints() -> [Endpoint; 15] {
+pub fn endpoints() -> [Endpoint; 14] {
     let public = |path| Endpoint::new(path, Access::Public);
     [
         public("/").get(index),
@@ -49,7 +49,6 @@ pub fn endpoints() -> [Endpoint; 15] {
         public("/actors").get(index),
         public("/sources").get(index),
         public("/dead-letters").get(index),
-        public("/alerts").get(index),
         public("/favicon.svg").get(icon),
         public("/licenses.md").get(licenses),
         public("/assets/{file}").get(asset),
