@@ -176,7 +176,7 @@ async fn lists_of_sensors_can_be_sorted_and_filtered() {
     assert_eq!(ids("id=s3&id=none&id=s0&sort=sensor_id").await, "s0 s3");
     let paused = app.admin_post("/api/admin/sensors/s3/pause", json!({})).await;
     assert_eq!(paused.status, 202);
-    until(async || ids("mode=paused").await == "s3").await;
+    until(async || (ids("mode=paused").await == "s3").then_some(())).await;
     assert_eq!(ids("mode=running&sort=sensor_id").await, "s0 s1 s2");
     assert_eq!(ids("sort=mode").await, "s3 s2 s0 s1");
     let page = app.get("/api/sensors?sort=heard&limit=1&latest=true").await.body;

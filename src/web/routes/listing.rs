@@ -199,7 +199,7 @@ impl Asked {
         if tags.contains(&None) {
             params.wrong("tag", "must be `key=value`");
         }
-        let ids: Vec<String> = params.all("id").map(str::to_owned).collect();
+        let ids: Vec<String> = params.all("id").cloned().collect();
         if ids.len() > MAX_IDS {
             params.wrong("id", "may be given 1000 times at most");
         }
