@@ -1,5 +1,6 @@
 //! The actors: thin shells around the pure core.
 
+pub mod hub;
 pub mod batch;
 pub mod dispatcher;
 #[cfg(test)]

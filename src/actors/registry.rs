@@ -388,6 +388,23 @@ impl Registry {
             .collect()
     }
 
+    /// The keys of what [`Self::list`] lists.
+    pub fn keys(
+        &self,
+        after: Option<SensorKey>,
+        limit: usize,
+        keep: impl Fn(&str, &Tags) -> bool,
+    ) -> Vec<SensorKey> {
+        let names = self.names.read();
+        let first = after.map_or(0, |key| key.0.saturating_add(1));
+        names
+            .from(SensorKey(first))
+            .filter(|sensor| keep(sensor.id.as_str(), &sensor.tags))
+            .take(limit)
+            .map(|sensor| sensor.key)
+            .collect()
+    }
+
     /// How many sensors and series there are of which it is known that they are stored.
     pub fn stored_size(&self) -> (u64, u64) {
         let names = self.names.read();
