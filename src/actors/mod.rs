@@ -1,10 +1,10 @@
 //! The actors: thin shells around the pure core.
 
-pub mod hub;
 pub mod batch;
 pub mod dispatcher;
 #[cfg(test)]
 mod fixture;
+pub mod hub;
 pub mod ingest;
 pub mod journal;
 pub mod latest;

@@ -73,6 +73,11 @@ impl Board {
         entries.clone_from(&self.entries.lock());
     }
 
+    /// The same for who does not follow what changes.
+    pub fn read(&self, entries: &mut Vec<Entry>) {
+        entries.clone_from(&self.entries.lock());
+    }
+
     pub fn of(&self, sensor: SensorKey) -> Entry {
         let entries = self.entries.lock();
         entries.get(sensor.0 as usize).copied().unwrap_or_default()
@@ -140,7 +145,10 @@ mod tests {
         let mut entries = Vec::new();
         board.copy_to(&mut entries);
         assert!(!board.has_changed());
-        assert_eq!((mode.get(), entries[2].mode, entries[1].mode), (Mode::Running, Mode::Running, Mode::Passive));
+        assert_eq!(
+            (mode.get(), entries[2].mode, entries[1].mode),
+            (Mode::Running, Mode::Running, Mode::Passive)
+        );
         assert_eq!((entries[3].score, entries[3].found), (81, 77));
         mode.set(Mode::Running);
         assert!(!board.has_changed(), "nothing changed");

@@ -66,7 +66,10 @@ pub struct Columns {
 
 impl Cell {
     pub fn new(entry: Entry, heard: u32, now: u32) -> Self {
-        let place = MODES.iter().position(|mode| *mode == entry.mode).unwrap_or_default();
+        let place = MODES
+            .iter()
+            .position(|mode| *mode == entry.mode)
+            .unwrap_or_default();
         let mut state = place as u8;
         let anomalous = entry.found > 0 && now.saturating_sub(entry.found) < ANOMALOUS_FOR;
         if heard > 0 && now.saturating_sub(heard) >= SILENT_AFTER {
@@ -217,15 +220,27 @@ mod tests {
             ],
         };
         let first = told.news(&grid(100, 100)).unwrap();
-        assert_eq!((first.number.as_slice(), first.heard.as_slice()), (&[1, 4][..], &[0, -1][..]));
+        assert_eq!(
+            (first.number.as_slice(), first.heard.as_slice()),
+            (&[1, 4][..], &[0, -1][..])
+        );
         assert_eq!(told.news(&grid(105, 105)), None);
         let later = told.news(&grid(112, 110)).unwrap();
-        assert_eq!((later.number.as_slice(), later.heard.as_slice()), (&[1][..], &[2][..]));
+        assert_eq!(
+            (later.number.as_slice(), later.heard.as_slice()),
+            (&[1][..], &[2][..])
+        );
         assert_eq!(told.news(&grid(119, 119)), None);
         let all = told.all(119);
-        assert_eq!((all.number.as_slice(), all.heard.as_slice()), (&[1, 4][..], &[9, -1][..]));
+        assert_eq!(
+            (all.number.as_slice(), all.heard.as_slice()),
+            (&[1, 4][..], &[9, -1][..])
+        );
         let silent = told.news(&grid(200, 119)).unwrap();
-        assert_eq!((silent.number.as_slice(), silent.state.as_slice()), (&[1][..], &[SILENT][..]));
+        assert_eq!(
+            (silent.number.as_slice(), silent.state.as_slice()),
+            (&[1][..], &[SILENT][..])
+        );
         told.of(Some(FxHashSet::default()));
         assert_eq!(told.news(&grid(300, 300)), None);
     }

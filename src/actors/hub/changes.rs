@@ -186,7 +186,10 @@ mod tests {
         let taken = changes.take();
         let (series, change) = taken[0];
         assert_eq!((taken.len(), series), (1, slice[0].reading.series));
-        let newest = slice[..2].iter().max_by_key(|incoming| incoming.reading.time).unwrap();
+        let newest = slice[..2]
+            .iter()
+            .max_by_key(|incoming| incoming.reading.time)
+            .unwrap();
         assert_eq!((change.value, change.count), (newest.reading.value, 2));
         assert!(changes.take().is_empty());
         watched.remove(&watch);

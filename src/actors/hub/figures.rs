@@ -27,17 +27,38 @@ struct Why {
 
 impl LiveMetrics {
     pub fn register(&self, registry: &mut Registry) {
-        registry.register("live_connections", "WebSocket connections", self.connections.clone());
-        registry.register("live_subscriptions", "What they are subscribed to", self.subscriptions.clone());
+        registry.register(
+            "live_connections",
+            "WebSocket connections",
+            self.connections.clone(),
+        );
+        registry.register(
+            "live_subscriptions",
+            "What they are subscribed to",
+            self.subscriptions.clone(),
+        );
         registry.register("live_frames", "Messages sent over WebSocket", self.frames.clone());
-        registry.register_with_unit("live_sent", "Bytes of those messages", Unit::Bytes, self.bytes.clone());
+        registry.register_with_unit(
+            "live_sent",
+            "Bytes of those messages",
+            Unit::Bytes,
+            self.bytes.clone(),
+        );
         registry.register(
             "live_rendered",
             "Snapshots and deltas that were written, each for all who get the same",
             self.rendered.clone(),
         );
-        registry.register("live_closed", "WebSocket connections that were closed, by cause", self.closed.clone());
-        registry.register("live_resyncs", "Subscriptions that had to begin anew", self.resyncs.clone());
+        registry.register(
+            "live_closed",
+            "WebSocket connections that were closed, by cause",
+            self.closed.clone(),
+        );
+        registry.register(
+            "live_resyncs",
+            "Subscriptions that had to begin anew",
+            self.resyncs.clone(),
+        );
     }
 
     pub(super) fn set_connections(&self, count: usize) {

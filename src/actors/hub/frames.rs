@@ -87,14 +87,27 @@ mod tests {
 
     #[test]
     fn names_from_outside_are_strings_and_nothing_else() {
-        for id in ["a", "\"},{\"type\":\"hello", "\\", "</script>", "\u{2028}\r\n\0", "😀"] {
+        for id in [
+            "a",
+            "\"},{\"type\":\"hello",
+            "\\",
+            "</script>",
+            "\u{2028}\r\n\0",
+            "😀",
+        ] {
             let heads = Heads::new(id);
             let text = format!("{}{}", heads.delta, delta(7, "{}"));
             let read: Value = serde_json::from_str(&text).unwrap();
-            assert_eq!((read["id"].as_str(), read["type"].as_str()), (Some(id), Some("delta")));
+            assert_eq!(
+                (read["id"].as_str(), read["type"].as_str()),
+                (Some(id), Some("delta"))
+            );
             let text = error(Some(id), "bad-message", id).body;
             let read: Value = serde_json::from_str(&text).unwrap();
-            assert_eq!((read["id"].as_str(), read["detail"].as_str()), (Some(id), Some(id)));
+            assert_eq!(
+                (read["id"].as_str(), read["detail"].as_str()),
+                (Some(id), Some(id))
+            );
         }
         assert!(error(None, "x", "y").body.contains("\"id\":null"));
     }

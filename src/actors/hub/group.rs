@@ -59,7 +59,13 @@ pub struct Since {
 
 impl Group {
     /// `seq` is above all that was given to groups before.
-    pub fn new(topic: &Topic, period: Duration, seq: u64, world: &World, now: Instant) -> Result<Self, Refusal> {
+    pub fn new(
+        topic: &Topic,
+        period: Duration,
+        seq: u64,
+        world: &World,
+        now: Instant,
+    ) -> Result<Self, Refusal> {
         let state = match topic.clone() {
             Topic::Overview { sensors, tags } => {
                 State::Overview(Box::new(Overview::new(sensors, tags, period, world, now)))
@@ -199,7 +205,9 @@ impl Group {
                 resync = Some("this is another epoch");
             } else {
                 replay = anomalies.replay(since.seq, &world.ring, world);
-                resync = replay.is_none().then_some("what was missed is not known any more");
+                resync = replay
+                    .is_none()
+                    .then_some("what was missed is not known any more");
             }
         }
         if let Some(reason) = resync {

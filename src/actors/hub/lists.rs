@@ -82,13 +82,19 @@ impl Anomalies {
 
     pub fn snapshot(&self, world: &World) -> String {
         let all = world.ring.after(0).filter(|event| event.seq <= self.told);
-        let newest: Vec<&Event> = all.rev().filter(|event| self.wants(event)).take(SNAPSHOT).collect();
+        let newest: Vec<&Event> = all
+            .rev()
+            .filter(|event| self.wants(event))
+            .take(SNAPSHOT)
+            .collect();
         text(newest.into_iter().rev(), world)
     }
 
     /// What was told after `seq`, if all of it is known still.
     pub fn replay(&self, seq: u64, ring: &Ring, world: &World) -> Option<String> {
-        let missed = ring.after(seq).filter(|event| event.seq <= self.told && self.wants(event));
+        let missed = ring
+            .after(seq)
+            .filter(|event| event.seq <= self.told && self.wants(event));
         (ring.reaches(seq) && seq <= self.told).then(|| text(missed, world))
     }
 

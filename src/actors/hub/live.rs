@@ -155,8 +155,10 @@ impl Live {
         let named: Vec<_> = anomalies
             .filter_map(|anomaly| Some((self.registry.sensor_of(anomaly.series)?, anomaly)))
             .collect();
-        self.board
-            .found(named.iter().map(|(sensor, anomaly)| (*sensor, anomaly.score)), now);
+        self.board.found(
+            named.iter().map(|(sensor, anomaly)| (*sensor, anomaly.score)),
+            now,
+        );
         let mut events = self.events.lock();
         let unseen = named.len().saturating_sub(RING);
         events.last += unseen as u64;

@@ -270,7 +270,9 @@ impl Hub {
     fn watch(&mut self, number: u64) {
         self.unwatch(number);
         let live = self.live().clone();
-        let Some(group) = self.groups.get_mut(&number) else { return };
+        let Some(group) = self.groups.get_mut(&number) else {
+            return;
+        };
         let Some(watch) = group.wanted() else { return };
         live.watched.add(&watch);
         for sensor in &watch.sensors {
@@ -284,7 +286,9 @@ impl Hub {
 
     fn unwatch(&mut self, number: u64) {
         let live = self.live().clone();
-        let Some(group) = self.groups.get_mut(&number) else { return };
+        let Some(group) = self.groups.get_mut(&number) else {
+            return;
+        };
         let watch = std::mem::take(&mut group.watch);
         if watch.sensors.is_empty() && !watch.all {
             return;

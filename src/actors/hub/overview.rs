@@ -93,14 +93,18 @@ impl Overview {
             self.tags.iter().all(has)
         };
         let sensors = match &self.sensors {
-            Some(names) => names.iter().filter_map(|name| registry.sensor_named(name)).collect(),
+            Some(names) => names
+                .iter()
+                .filter_map(|name| registry.sensor_named(name))
+                .collect(),
             None => registry.list(None, MAX_NAMES, |_, tags| matches(tags)),
         };
         if !self.tags.is_empty() {
             let of: FxHashSet<SensorKey> = world.keys(|_, tags| matches(tags)).into_iter().collect();
             self.cells.of(Some(of));
         }
-        self.values.set_sensors(&sensors, registry, &world.parts.latest, now);
+        self.values
+            .set_sensors(&sensors, registry, &world.parts.latest, now);
         true
     }
 

@@ -91,11 +91,21 @@ mod tests {
         // A reading each 10 ms for a second.
         for n in 0..100 {
             pace.offer(ONE, &change(n), at(10 * n as u64));
-            told.extend(pace.take(at(10 * n as u64)).into_iter().map(|(_, change)| (n, change.count, change.value)));
+            told.extend(
+                pace.take(at(10 * n as u64))
+                    .into_iter()
+                    .map(|(_, change)| (n, change.count, change.value)),
+            );
         }
         assert_eq!(
             told,
-            [(0, 1, 0.0), (20, 20, 20.0), (40, 20, 40.0), (60, 20, 60.0), (80, 20, 80.0)]
+            [
+                (0, 1, 0.0),
+                (20, 20, 20.0),
+                (40, 20, 40.0),
+                (60, 20, 60.0),
+                (80, 20, 80.0)
+            ]
         );
         assert_eq!(pace.due(), Some(at(1_000)));
         let last = pace.take(at(1_000));

@@ -97,7 +97,8 @@ impl SensorTopic {
         // It may have got another number; its id stays.
         if let Some(info) = registry.sensor_named(self.id.as_str()) {
             self.key = info.key;
-            self.values.set_sensors(&[info], registry, &world.parts.latest, now);
+            self.values
+                .set_sensors(&[info], registry, &world.parts.latest, now);
         }
         true
     }
@@ -117,9 +118,9 @@ impl SensorTopic {
 
     pub fn found(&mut self, event: &Event, world: &World) {
         let text = event.text(&world.parts.registry).map(str::to_owned);
-        self.news.anomalies.extend(
-            text.and_then(|text| serde_json::value::RawValue::from_string(text).ok()),
-        );
+        self.news
+            .anomalies
+            .extend(text.and_then(|text| serde_json::value::RawValue::from_string(text).ok()));
     }
 
     pub fn restarted(&mut self, row: &RestartRow) {

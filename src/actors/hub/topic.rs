@@ -61,7 +61,9 @@ impl Topic {
         let Filter { sensors, tags, level } = filter.unwrap_or_default();
         let bad = |detail: String| Err(Refusal::new("bad-message", detail));
         let long = |count: usize| count > MAX_NAMES;
-        if sensors.as_ref().is_some_and(|all| long(all.len())) || tags.as_ref().is_some_and(|all| long(all.len())) {
+        if sensors.as_ref().is_some_and(|all| long(all.len()))
+            || tags.as_ref().is_some_and(|all| long(all.len()))
+        {
             return bad(format!("a filter may have {MAX_NAMES} names"));
         }
         let unused = |what: &str| bad(format!("`filter.{what}` means nothing to this topic"));
@@ -76,8 +78,13 @@ impl Topic {
                 sensors: sorted(sensors.unwrap_or_default()),
                 level: level.unwrap_or(Level::Info),
             }),
-            "alerts" => Err(Refusal::new("not-available", "there are no alerts in this version")),
-            _ if sensors.is_some() || tags.is_some() || level.is_some() => bad("this topic has no filter".into()),
+            "alerts" => Err(Refusal::new(
+                "not-available",
+                "there are no alerts in this version",
+            )),
+            _ if sensors.is_some() || tags.is_some() || level.is_some() => {
+                bad("this topic has no filter".into())
+            }
             "actors" => Ok(Topic::Actors),
             name => match name.strip_prefix("sensor/") {
                 Some(id) if !id.is_empty() => Ok(Topic::Sensor(id.to_owned())),
@@ -122,7 +129,10 @@ mod tests {
 
     #[test]
     fn the_same_in_another_order_is_the_same() {
-        let one = parse("overview", r#"{"sensors":["b","a","b"],"tags":{"y":"2","x":"1"}}"#);
+        let one = parse(
+            "overview",
+            r#"{"sensors":["b","a","b"],"tags":{"y":"2","x":"1"}}"#,
+        );
         let other = parse("overview", r#"{"tags":{"x":"1","y":"2"},"sensors":["a","b"]}"#);
         assert!(one.is_ok() && one == other);
     }
@@ -130,7 +140,15 @@ mod tests {
     #[test]
     fn what_is_not_known_is_refused() {
         assert_eq!(parse("sensor/a/b", "null"), Ok(Topic::Sensor("a/b".into())));
-        for name in ["", "sensor/", "sensors/a", "Overview", "overview ", "sensor", "\u{0}"] {
+        for name in [
+            "",
+            "sensor/",
+            "sensors/a",
+            "Overview",
+            "overview ",
+            "sensor",
+            "\u{0}",
+        ] {
             assert_eq!(parse(name, "null"), Err("unknown-topic"), "{name:?}");
         }
         assert_eq!(parse("alerts", "null"), Err("not-available"));

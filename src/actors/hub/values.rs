@@ -49,7 +49,9 @@ impl Values {
         let mut names = FxHashMap::default();
         for info in all {
             for (_, series) in &info.series {
-                let Some(name) = registry.name(*series) else { continue };
+                let Some(name) = registry.name(*series) else {
+                    continue;
+                };
                 let is_new = self.names.get(series) != Some(&name);
                 names.insert(*series, name);
                 if is_new && let Some(value) = latest.get(info.shard, *series) {

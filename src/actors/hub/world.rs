@@ -105,14 +105,14 @@ impl World {
 
     /// Of the sensors that `keep` keeps, in order.
     pub fn keys(&self, keep: impl Fn(&str, &Tags) -> bool) -> Vec<SensorKey> {
-        let mut all = Vec::new();
+        let (mut all, mut last) = (Vec::new(), None);
         loop {
-            let page = self.parts.registry.keys(all.last().copied(), KEYS, &keep);
-            let last = page.len() < KEYS;
-            all.extend(page);
-            if last {
+            let registry = &self.parts.registry;
+            let page = registry.names(last, KEYS, &keep, |key, _, _| all.push(key));
+            if page.count < KEYS {
                 return all;
             }
+            last = page.last;
         }
     }
 

@@ -3,6 +3,7 @@
 mod actors;
 mod admin;
 mod archives;
+mod cells;
 mod envelope;
 mod health;
 mod history;
@@ -20,6 +21,7 @@ use actix_web::web::ServiceConfig;
 
 use super::auth::Access;
 use super::endpoint::Endpoint;
+use super::ws;
 
 pub use documented::paths;
 
@@ -34,6 +36,7 @@ mod documented {
         latest::realtime,
         statistics::summary,
         sensors::list,
+        cells::cells,
         sensors::detail,
         sensors::state,
         sensors::ledger,
@@ -64,6 +67,7 @@ mod documented {
         admin::tokens::list,
         admin::tokens::create,
         admin::tokens::revoke,
+        ws::realtime,
     ))]
     struct Paths;
 
@@ -76,6 +80,7 @@ fn endpoints() -> Vec<Endpoint> {
     let mut all = Vec::new();
     all.extend(latest::endpoints());
     all.extend(statistics::endpoints());
+    all.extend(cells::endpoints());
     all.extend(sensors::endpoints());
     all.extend(history::endpoints());
     all.extend(envelope::endpoints());
@@ -89,6 +94,7 @@ fn endpoints() -> Vec<Endpoint> {
     all.extend(health::endpoints());
     all.extend(admin::endpoints());
     all.extend(page::endpoints());
+    all.extend(ws::endpoints());
     all
 }
 

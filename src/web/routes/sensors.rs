@@ -82,26 +82,12 @@ pub struct SensorLedgerBody {
     responses((status = 200, description = "A page", body = Listed<SensorBody>)))]
 pub async fn list(state: Data<AppState>, request: HttpRequest) -> Result<Json<Listed<SensorBody>>, Problem> {
     let mut params = Params::read(&request, &["q", "tag", "limit", "cursor"])?;
-    let part = params.text("q").map(|part| part.to_lowercase());
-    let tags: Vec<_> = params
-        .all("tag")
-        .map(|tag| tag.split_once('=').map(owned))
-        .collect();
-    if tags.contains(&None) {
-        params.wrong("tag", "must be `key=value`");
-    }
+    let keep = keep(&mut params);
     let (limit, after) = (
         params.limit(),
         params.parsed("cursor", "is no cursor of this list", cursor_key),
     );
     params.finish()?;
-    let keep = |id: &str, of: &Tags| {
-        part.as_ref().is_none_or(|part| id.to_lowercase().contains(part))
-            && tags
-                .iter()
-                .flatten()
-                .all(|(key, value)| of.get(key) == Some(value))
-    };
     let sensors = state.registry().list(after, limit, keep);
     let next = (sensors.len() == limit)
         .then(|| sensors.last().map(|info| key_cursor(info.key)))
@@ -262,6 +248,25 @@ fn name_series(inside: &mut Value, info: &SensorInfo) {
             .into_iter()
             .flatten()
             .for_each(name);
+    }
+}
+
+/// Which sensors `q` and `tag` keep.
+pub fn keep(params: &mut Params) -> impl Fn(&str, &Tags) -> bool + use<> {
+    let part = params.text("q").map(|part| part.to_lowercase());
+    let tags: Vec<_> = params
+        .all("tag")
+        .map(|tag| tag.split_once('=').map(owned))
+        .collect();
+    if tags.contains(&None) {
+        params.wrong("tag", "must be `key=value`");
+    }
+    move |id, of| {
+        part.as_ref().is_none_or(|part| id.to_lowercase().contains(part))
+            && tags
+                .iter()
+                .flatten()
+                .all(|(key, value)| of.get(key) == Some(value))
     }
 }
 
