@@ -1,6 +1,6 @@
 # The doors of the house. `make run` and `make test` set up what they need on a bare machine; the scripts say what they do.
 
-.PHONY: build run demo test bench bench-kafka bench-reading dashboard screenshots lint fmt audit mutants
+.PHONY: build run demo test bench bench-kafka bench-live bench-reading dashboard screenshots lint fmt audit mutants
 
 # Builds the release binary: target/release/sensorhive
 build:
@@ -25,6 +25,10 @@ bench:
 # Messages out of a Kafka broker of its own, whose jars it fetches.
 bench-kafka:
 	bash -c '. scripts/setup.sh && need_kafka && cargo bench --locked --bench kafka'
+
+# A thousand WebSocket clients, some of which stand still.
+bench-live:
+	cargo bench --locked --bench live
 
 # Questions to PostgreSQL with 10 million readings in it; takes a quarter of an hour.
 bench-reading:

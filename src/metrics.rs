@@ -19,6 +19,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
 pub use self::kafka::KafkaMetrics;
+use crate::actors::hub::LiveMetrics;
 use crate::actors::ingest::listener::Counters;
 use crate::actors::ingest::mqtt::MqttMetrics;
 use crate::actors::outputs::OutputMetrics;
@@ -87,6 +88,7 @@ pub struct Metrics {
     pub kafka: KafkaMetrics,
     pub mqtt_listener: Arc<Counters>,
     pub outputs: OutputMetrics,
+    pub live: LiveMetrics,
 }
 
 impl Default for Metrics {
@@ -114,6 +116,8 @@ impl Default for Metrics {
         mqtt_listener.register(&mut registry);
         let outputs = OutputMetrics::default();
         outputs.register(&mut registry);
+        let live = LiveMetrics::default();
+        live.register(&mut registry);
         let latencies = || Histogram::new(exponential_buckets(0.001, 2.0, 16));
         Self {
             readings: register!(
@@ -215,6 +219,7 @@ impl Default for Metrics {
             kafka,
             mqtt_listener,
             outputs,
+            live,
             registry,
         }
     }

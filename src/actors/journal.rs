@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::hub::Live;
 use super::storage::retry;
 use super::supervision::{EventKind, ExitReason, RestartObserver, SupervisionEvent};
 use crate::domain::Timestamp;
@@ -20,8 +21,12 @@ const BACKLOG: usize = 10_000;
 /// Entries of one transaction: a rewind brings back thousands of sensors at the same moment.
 const AT_ONCE: usize = 1_000;
 
-#[derive(Debug, Clone)]
-pub struct Journal(mpsc::Sender<Entry>);
+#[derive(Clone)]
+pub struct Journal {
+    entries: mpsc::Sender<Entry>,
+    /// Where those are told who look at a sensor.
+    live: Option<Arc<Live>>,
+}
 
 #[derive(Debug)]
 enum Entry {
@@ -32,7 +37,7 @@ enum Entry {
 
 impl Journal {
     /// The journal and the task that writes it; the task ends when the last journal is gone.
-    pub fn new(store: Arc<dyn Store>) -> (Self, impl Future<Output = ()> + Send) {
+    pub fn new(store: Arc<dyn Store>, live: Option<Arc<Live>>) -> (Self, impl Future<Output = ()> + Send) {
         let (tx, mut rx) = mpsc::channel(BACKLOG);
         let write = async move {
             let mut entries = Vec::new();
@@ -51,11 +56,14 @@ impl Journal {
                 }
             }
         };
-        (Self(tx), write)
+        (Self { entries: tx, live }, write)
     }
 
     pub fn record(&self, row: RestartRow) {
-        if let Err(error) = self.0.try_send(Entry::Row(row)) {
+        if let Some(live) = &self.live {
+            live.restarted(&row);
+        }
+        if let Err(error) = self.entries.try_send(Entry::Row(row)) {
             tracing::warn!(%error, "a restart is not recorded");
         }
     }
@@ -63,7 +71,7 @@ impl Journal {
     /// Returns when all that was recorded before is written, or nobody writes any more.
     pub async fn flush(&self) {
         let (done, written) = oneshot::channel();
-        if self.0.send(Entry::Flush(done)).await.is_ok() {
+        if self.entries.send(Entry::Flush(done)).await.is_ok() {
             let _ = written.await;
         }
     }
@@ -149,7 +157,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let settings = SqliteSettings::new(directory.path().join("journal.db"));
         let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&settings).await.unwrap());
-        let (journal, write) = Journal::new(store.clone());
+        let (journal, write) = Journal::new(store.clone(), None);
         let flushed = async {
             for time in 0..3 * AT_ONCE {
                 journal.record(row(time));
@@ -170,7 +178,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let settings = SqliteSettings::new(directory.path().join("journal.db"));
         let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&settings).await.unwrap());
-        let (journal, write) = Journal::new(store.clone());
+        let (journal, write) = Journal::new(store.clone(), None);
         for time in 0..=BACKLOG {
             journal.record(row(time));
         }

@@ -4,6 +4,7 @@ pub mod batch;
 pub mod dispatcher;
 #[cfg(test)]
 mod fixture;
+pub mod hub;
 pub mod ingest;
 pub mod journal;
 pub mod latest;

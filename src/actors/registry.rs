@@ -71,6 +71,13 @@ pub struct SensorInfo {
     pub saved: bool,
 }
 
+/// What was looked at, kept or not; fewer than the limit at the end.
+#[derive(Debug, Clone, Copy)]
+pub struct NamesPage {
+    pub last: Option<SensorKey>,
+    pub count: usize,
+}
+
 #[derive(Debug, Clone, Copy)]
 pub struct RegistryLimits {
     pub sensors: usize,
@@ -386,6 +393,30 @@ impl Registry {
             .take(limit)
             .map(Sensor::info)
             .collect()
+    }
+
+    /// Shows some of what [`Self::list`] lists, without copies. Nothing may be asked of the registry meanwhile.
+    pub fn names(
+        &self,
+        after: Option<SensorKey>,
+        limit: usize,
+        keep: impl Fn(&str, &Tags) -> bool,
+        mut show: impl FnMut(SensorKey, &str, &Tags),
+    ) -> NamesPage {
+        let names = self.names.read();
+        let first = after.map_or(0, |key| key.0.saturating_add(1));
+        let mut page = NamesPage {
+            last: after,
+            count: 0,
+        };
+        for sensor in names.from(SensorKey(first)).take(limit) {
+            page.last = Some(sensor.key);
+            page.count += 1;
+            if keep(sensor.id.as_str(), &sensor.tags) {
+                show(sensor.key, sensor.id.as_str(), &sensor.tags);
+            }
+        }
+        page
     }
 
     /// How many sensors and series there are of which it is known that they are stored.

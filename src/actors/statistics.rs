@@ -89,6 +89,19 @@ impl Statistics {
         }
     }
 
+    /// The second since 1970 in which each sensor was heard last, by its key; 0 if never.
+    pub fn heard_to(&self, seconds: &mut Vec<u32>) {
+        let inner = self.0.lock();
+        seconds.clear();
+        seconds.extend(inner.heard.iter().map(|at| second_of(*at)));
+    }
+
+    /// The same of one sensor.
+    pub fn heard(&self, sensor: SensorKey) -> u32 {
+        let inner = self.0.lock();
+        inner.heard.get(sensor.0 as usize).map_or(0, |at| second_of(*at))
+    }
+
     pub fn summary(&self, now: Timestamp) -> Summary {
         let inner = self.0.lock();
         let heard = inner
@@ -149,6 +162,10 @@ impl Inner {
         }
         slot
     }
+}
+
+fn second_of(time: Timestamp) -> u32 {
+    u32::try_from(time.0.div_euclid(SECOND)).unwrap_or(0)
 }
 
 fn class(latency: Duration) -> usize {

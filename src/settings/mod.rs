@@ -8,6 +8,7 @@ pub mod archive;
 mod check;
 mod de;
 pub mod http;
+pub mod live;
 pub mod log;
 pub mod mapping;
 pub mod mqtt_listener;
@@ -28,6 +29,7 @@ use serde::{Deserialize, Serialize};
 
 pub use archive::{ArchiveSettings, ArchiveUrl};
 pub use http::HttpSettings;
+pub use live::LiveSettings;
 pub use log::{LogFormat, LogSettings};
 pub use mapping::{MappingSettings, PayloadSettings};
 pub use mqtt_listener::{ListenerTls, ListenerUser, MqttListenerSettings};
@@ -57,6 +59,7 @@ const UNAVAILABLE_SECTIONS: [&str; 2] = ["rules", "alerting"];
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     pub http: HttpSettings,
+    pub live: LiveSettings,
     pub mqtt_listener: MqttListenerSettings,
     pub storage: StorageSettings,
     pub pipeline: PipelineSettings,

@@ -8,6 +8,7 @@
 pub mod catalog;
 pub mod kafka;
 mod listener;
+pub mod live;
 mod mqtt;
 mod outputs;
 pub mod pipeline;
@@ -139,6 +140,7 @@ impl Service {
             listener::start(&mut pipeline, mqtt, settings, &intakes, tokens.clone())
         }));
         start_archive(&mut pipeline, settings);
+        let live = live::start(&mut pipeline, &settings.live, started_at);
         let state = Arc::new(AppState {
             store,
             rails: pipeline.rails.clone(),
@@ -148,6 +150,7 @@ impl Service {
             statistics: pipeline.statistics.clone(),
             metrics: pipeline.metrics.clone(),
             answers: Answers::new(pipeline.queries.clone()),
+            live,
             ingest: Arc::new(ingest),
             sources,
             outputs,
@@ -190,6 +193,8 @@ impl Service {
         tracing::info!("stopping: draining what is on its way");
         self.state.shutting_down.store(true, Ordering::Relaxed);
         let drain = async {
+            let live = &self.state.live.live;
+            live.sessions.stop(&live.metrics);
             self.server.stop(true).await;
             stop_sources(&self.state).await;
             self.pipeline.drain().await;

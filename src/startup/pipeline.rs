@@ -15,6 +15,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::actors::Rails;
 use crate::actors::dispatcher::{Dispatcher, NUMBER_BLOCK, ShardQueue};
+use crate::actors::hub::Live;
 use crate::actors::journal::{Journal, SensorObserver, TreeObserver};
 use crate::actors::latest::{Latest, LatestValue};
 use crate::actors::ownership::Ownership;
@@ -69,6 +70,7 @@ pub struct Pipeline {
     pub statistics: Arc<Statistics>,
     pub metrics: Arc<Metrics>,
     pub queries: Arc<QueryCache>,
+    pub live: Arc<Live>,
     pub journal: Journal,
     pub observer: Arc<dyn RestartObserver>,
     policy: Arc<Policy>,
@@ -103,7 +105,9 @@ impl Pipeline {
         }
         let catalog = catalog(registry.clone());
         let metrics = Arc::new(Metrics::default());
-        let (journal, write_journal) = Journal::new(store.clone());
+        let live = Live::new(settings.shards, registry.clone(), metrics.live.clone());
+        let live = Arc::new(live);
+        let (journal, write_journal) = Journal::new(store.clone(), Some(live.clone()));
         let observer: Arc<dyn RestartObserver> = Arc::new(TreeObserver {
             journal: journal.clone(),
             metrics: metrics.clone(),
@@ -127,6 +131,7 @@ impl Pipeline {
             statistics: Arc::new(Statistics::new(total)),
             metrics: metrics.clone(),
             queries: queries.clone(),
+            live: live.clone(),
             journal,
             observer,
             policy: Arc::new(Policy {
@@ -153,6 +158,7 @@ impl Pipeline {
             statistics: pipeline.statistics.clone(),
             metrics,
             queries: queries.clone(),
+            live,
             fault,
         };
         let (writer, _) = pipeline.supervise(&storage, "storage/writer", "StorageWriter", move || {
@@ -232,6 +238,7 @@ impl Pipeline {
                 progress: self.progress.clone(),
                 metrics: self.metrics.clone(),
                 latest: self.latest.clone(),
+                live: self.live.clone(),
                 journal: self.journal.clone(),
                 observer: sensors.clone(),
             };

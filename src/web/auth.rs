@@ -124,6 +124,11 @@ async fn authorize(access: Access, request: &ServiceRequest) -> Result<Option<Ca
 
 /// Whose token the request presents; `None` where it presents none.
 pub async fn identify(request: &HttpRequest) -> Result<Option<Caller>, Problem> {
+    Ok(identify_token(request).await?.map(|(caller, _)| caller))
+}
+
+/// The same, with the id of the token.
+pub async fn identify_token(request: &HttpRequest) -> Result<Option<(Caller, String)>, Problem> {
     let Some(presented) = request.headers().get(header::AUTHORIZATION) else {
         return Ok(None);
     };
@@ -139,7 +144,7 @@ pub async fn identify(request: &HttpRequest) -> Result<Option<Caller>, Problem> 
         None => None,
     };
     match found {
-        Some((role, row)) => Ok(Some(Caller { name: row.name, role })),
+        Some((role, row)) => Ok(Some((Caller { name: row.name, role }, row.id))),
         None => {
             let client = request.peer_addr();
             tracing::warn!(client = ?client.map(|client| client.ip()), "a token was refused");

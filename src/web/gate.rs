@@ -95,10 +95,13 @@ impl Gate {
 
     /// Whether a browser may be made to send this by a page of another origin.
     fn forged(&self, request: &ServiceRequest) -> bool {
-        !request.method().is_safe()
-            && !self.same_origin(request.headers())
-            && !self.listed(request.headers())
-            && !self.origins.iter().any(|origin| origin == "*")
+        !request.method().is_safe() && self.is_strange(request.headers())
+    }
+
+    /// Whether a page asks that is neither ours nor allowed.
+    pub fn is_strange(&self, headers: &HeaderMap) -> bool {
+        let any = self.origins.iter().any(|origin| origin == "*");
+        !any && !self.same_origin(headers) && !self.listed(headers)
     }
 
     fn names_us(&self, headers: &HeaderMap) -> bool {

@@ -52,7 +52,8 @@ impl PerClient {
     }
 }
 
-fn network(client: IpAddr) -> IpAddr {
+/// One machine has as many addresses as it likes in its /64.
+pub fn network(client: IpAddr) -> IpAddr {
     match client.to_canonical() {
         IpAddr::V4(address) => IpAddr::V4(address),
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),

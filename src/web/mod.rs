@@ -26,6 +26,7 @@ mod params;
 mod routes;
 mod server;
 mod wire;
+mod ws;
 
 pub use answers::Answers;
 pub use problem::Problem;
@@ -33,3 +34,4 @@ pub use routes::inventory;
 pub use server::{ServeError, bind, serve};
 pub use state::{AppState, OutputEntry, SourceEntry};
 pub use tokens::TokenService;
+pub use ws::LiveEntry;

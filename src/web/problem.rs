@@ -86,6 +86,7 @@ kinds! {
     Conflict = 409, "conflict", "Not possible as things are";
     TooLarge = 413, "too-large", "The request is too large";
     UnsupportedMediaType = 415, "unsupported-media-type", "The content type is not taken here";
+    UpgradeRequired = 426, "upgrade-required", "This is a WebSocket";
     /// Every item of a payload was refused.
     NothingStored = 422, "nothing-stored", "Every item was refused";
     TooMuch = 422, "too-much", "The question takes too long";

@@ -16,7 +16,7 @@ use actix_web::{App, HttpServer, web};
 
 use super::problem::{Kind, Problem};
 use super::state::AppState;
-use super::{gate, observe, routes};
+use super::{gate, observe, routes, ws};
 use crate::settings::HttpSettings;
 
 const WORKERS: usize = 2;
@@ -79,6 +79,7 @@ pub fn serve(
         .client_request_timeout(HEAD_TIMEOUT)
         .client_disconnect_timeout(DISCONNECT_TIMEOUT)
         .shutdown_timeout(SHUTDOWN_TIMEOUT)
+        .on_connect(ws::remember_socket)
         .disable_signals()
         .listen(listener)
         .map_err(|source| ServeError::Bind { address, source })?;

@@ -11,6 +11,7 @@ use actix::{Actor, Addr, Handler, MailboxError, Message, Recipient};
 use super::answers::Answers;
 use super::problem::{Kind, Problem};
 use super::tokens::TokenService;
+use super::ws::LiveEntry;
 use crate::actors::Rails;
 use crate::actors::ingest::{HttpIngest, Intake, Seek, SeekError, SeekedTo, SourceCommand, SourceStatus};
 use crate::actors::latest::Latest;
@@ -38,6 +39,7 @@ pub struct AppState {
     pub statistics: Arc<Statistics>,
     pub metrics: Arc<Metrics>,
     pub answers: Answers,
+    pub live: LiveEntry,
     pub ingest: Arc<HttpIngest>,
     /// Every source but that of HTTP, which is no actor.
     pub sources: BTreeMap<SourceName, SourceEntry>,

@@ -106,6 +106,14 @@ impl TokenService {
         Ok(self.find(&hash))
     }
 
+    /// The role of the token in this row; `None` where it was revoked.
+    pub async fn role_of(&self, id: &str) -> Result<Option<Role>, StoreError> {
+        self.refresh(FRESH_FOR).await?;
+        let tokens = self.known.read().tokens.clone();
+        let found = tokens.iter().find(|(_, row)| row.id == id);
+        Ok(found.map(|(role, _)| *role))
+    }
+
     /// What is known may be wrong from now on.
     pub fn forget(&self) {
         self.known.write().read_at = None;

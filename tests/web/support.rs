@@ -20,8 +20,9 @@ use sensorhive::clock::{Clock, SystemClock};
 use sensorhive::decode::range::TimeRange;
 use sensorhive::decode::{JsonMapping, TopicPattern};
 use sensorhive::domain::{SourceName, Timestamp};
-use sensorhive::settings::{HttpSettings, Layers, PayloadSettings};
+use sensorhive::settings::{HttpSettings, Layers, LiveSettings, PayloadSettings};
 use sensorhive::startup::catalog::SettingsCatalog;
+use sensorhive::startup::live;
 use sensorhive::startup::pipeline::{Pipeline, PipelineSettings};
 use sensorhive::storage::{InstanceId, SqliteSettings, SqliteStore, Store};
 use sensorhive::web::auth::Role;
@@ -59,6 +60,10 @@ pub fn http_settings(listen: &str) -> HttpSettings {
     settings
 }
 
+pub fn live_settings() -> LiveSettings {
+    Layers::default().load().unwrap().live
+}
+
 impl App {
     /// On loopback, as the defaults are.
     pub async fn spawn() -> Self {
@@ -66,6 +71,10 @@ impl App {
     }
 
     pub async fn spawn_with(settings: HttpSettings) -> Self {
+        Self::spawn_live(settings, live_settings()).await
+    }
+
+    pub async fn spawn_live(settings: HttpSettings, live_settings: LiveSettings) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let sqlite = SqliteSettings::new(directory.path().join("sensorhive.db"));
         let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&sqlite).await.unwrap());
@@ -101,6 +110,7 @@ impl App {
                 .unwrap();
             texts.push(text.expose_secret().to_owned());
         }
+        let live = live::start(&mut pipeline, &live_settings, SystemClock.now());
         let state = Arc::new(AppState {
             store: store.clone(),
             rails: pipeline.rails.clone(),
@@ -110,6 +120,7 @@ impl App {
             statistics: pipeline.statistics.clone(),
             metrics: pipeline.metrics.clone(),
             answers: Answers::new(pipeline.queries.clone()),
+            live,
             ingest: Arc::new(HttpIngest::new(http, store.clone(), Duration::from_secs(20))),
             sources: BTreeMap::from([(SourceName::parse("quiet").unwrap(), entry)]),
             outputs: BTreeMap::new(),

@@ -14,6 +14,8 @@ use tokio::sync::watch;
 use super::timers::Timers;
 use super::{ShardSupervisor, ShardWork};
 use crate::actors::Rails;
+use crate::actors::hub::Live;
+use crate::actors::hub::board::{Board, ShownMode};
 use crate::actors::journal::Journal;
 use crate::actors::latest::Latest;
 use crate::actors::sensor::SensorWork;
@@ -59,6 +61,7 @@ pub struct ShardParts {
     pub progress: watch::Receiver<Progress>,
     pub metrics: Arc<Metrics>,
     pub latest: Arc<Latest>,
+    pub live: Arc<Live>,
     pub journal: Journal,
     /// Hears of what happens to the sensor actors.
     pub observer: Arc<dyn RestartObserver>,
@@ -183,7 +186,7 @@ impl Mode {
 
 /// What a shard and one of its sensors know of each other without a message.
 pub struct Card {
-    pub mode: Cell<Mode>,
+    pub mode: ShownMode,
     /// Messages in the sensor's mailbox.
     pub queued: Cell<u32>,
     /// The last batch that had something for the sensor.
@@ -199,9 +202,9 @@ pub struct Card {
 }
 
 impl Card {
-    pub fn new(mode: Mode, heard: ActiveTime) -> Rc<Self> {
+    pub fn new(mode: Mode, heard: ActiveTime, sensor: SensorKey, board: &Arc<Board>) -> Rc<Self> {
         Rc::new(Self {
-            mode: Cell::new(mode),
+            mode: ShownMode::new(mode, sensor, board.clone()),
             queued: Cell::new(0),
             last_batch: Cell::new(BatchNumber(0)),
             heard: Cell::new(heard),

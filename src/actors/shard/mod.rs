@@ -139,6 +139,7 @@ impl ShardSupervisor {
                 (reading.series, value)
             }),
         );
+        env.parts.live.heard(env.parts.shard, readings);
         // After a rewind something may be stored of a sensor that was new when its readings were resolved.
         let pristine = self.epoch == 1 && !self.restarted;
         for (incoming, place) in readings.iter().zip(self.places(readings)) {
@@ -333,7 +334,7 @@ impl Slot {
         let spec = ActorSpec::new(path)
             .policy(env.parts.settings.policy.clone())
             .observer(env.parts.observer.clone());
-        let card = Card::new(mode, at.active);
+        let card = Card::new(mode, at.active, key, &env.parts.live.board);
         let mut sensor = None;
         let (address, handle) = supervision::start(spec, |_, handle| {
             let made = Sensor::new(key, info, env.clone(), card.clone(), handle.clone(), at.now);
@@ -387,6 +388,7 @@ impl Supervised for ShardSupervisor {
     fn restarting(&mut self, _ctx: &mut Context<Self>) {
         self.restarted = true;
         for (key, slot) in std::mem::take(&mut self.slots) {
+            slot.card.mode.set(Mode::Passive);
             self.remember(key, slot.past());
         }
         self.touched.clear();

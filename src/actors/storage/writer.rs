@@ -30,6 +30,7 @@ use super::retry::{self, GiveUp};
 use crate::actors::Rails;
 use crate::actors::batch::{Arrival, Receipt, Terminus, Ticket};
 use crate::actors::dispatcher::{Condemned, NUMBER_BLOCK};
+use crate::actors::hub::Live;
 use crate::actors::query_cache::QueryCache;
 use crate::actors::registry::{Registry, Tenure};
 use crate::actors::statistics::Statistics;
@@ -54,6 +55,7 @@ pub struct WriterParts {
     pub statistics: Arc<Statistics>,
     pub metrics: Arc<Metrics>,
     pub queries: Arc<QueryCache>,
+    pub live: Arc<Live>,
     pub fault: Fault,
 }
 
@@ -151,6 +153,7 @@ impl StorageWriter {
         let now = parts.dispatcher.clock().now();
         // Whoever hears of his readings finds them.
         parts.queries.committed(group, report);
+        parts.live.committed(group, report, now);
         self.refusals = 0;
         let mut readings = 0;
         for ((ticket, batch), report) in tickets.into_iter().zip(&group.batches).zip(&report.batches) {

@@ -11,7 +11,7 @@ use actix_web::web::{Data, Json};
 use serde::Serialize;
 
 use super::latest::{self, LatestEntry};
-use super::sensors::{SensorBody, cursor_key, describe, key_cursor, statuses};
+use super::sensors::{SensorBody, cursor_key, describe, keep, key_cursor, statuses};
 use crate::actors::registry::SensorInfo;
 use crate::actors::shard::env::Mode;
 use crate::domain::{SensorKey, Tags, Timestamp};
@@ -102,25 +102,21 @@ type Found = (Vec<SensorInfo>, Option<usize>, Option<String>);
 
 fn as_heard(state: &AppState, asked: &Asked) -> Found {
     let (limit, after) = (asked.limit, asked.cursor);
-    let sensors = state
-        .registry()
-        .list(after, limit, |id, tags| asked.keeps(id, tags));
+    let sensors = state.registry().list(after, limit, &asked.keep);
     let next = (sensors.len() == limit)
         .then(|| sensors.last().map(|info| key_cursor(info.key)))
         .flatten();
-    let total = (asked.part.is_none() && asked.tags.is_empty()).then(|| state.registry().size().0);
+    let total = asked.all.then(|| state.registry().size().0);
     (sensors, total, next)
 }
 
 async fn sorted(state: &AppState, asked: &Asked) -> Result<Found, Problem> {
     let mut all = match asked.ids.as_slice() {
-        [] => state
-            .registry()
-            .list(None, usize::MAX, |id, tags| asked.keeps(id, tags)),
+        [] => state.registry().list(None, usize::MAX, &asked.keep),
         ids => ids
             .iter()
             .filter_map(|id| state.registry().sensor_named(id))
-            .filter(|info| asked.keeps(info.id.as_str(), &info.tags))
+            .filter(|info| (asked.keep)(info.id.as_str(), &info.tags))
             .collect(),
     };
     let status = match (asked.sort, asked.mode) {
@@ -175,8 +171,9 @@ fn grave(mode: Mode) -> u8 {
 }
 
 struct Asked {
-    part: Option<String>,
-    tags: Vec<(String, String)>,
+    /// Neither searched nor filtered by tags.
+    all: bool,
+    keep: Box<dyn Fn(&str, &Tags) -> bool>,
     ids: Vec<String>,
     mode: Option<Mode>,
     sort: Sort,
@@ -192,13 +189,7 @@ impl Asked {
             "q", "tag", "mode", "id", "sort", "order", "latest", "limit", "cursor",
         ];
         let mut params = Params::read(request, &known)?;
-        let tags: Vec<_> = params
-            .all("tag")
-            .map(|tag| tag.split_once('=').map(owned))
-            .collect();
-        if tags.contains(&None) {
-            params.wrong("tag", "must be `key=value`");
-        }
+        let keep = keep(&mut params);
         let ids: Vec<String> = params.all("id").cloned().collect();
         if ids.len() > MAX_IDS {
             params.wrong("id", "may be given 1000 times at most");
@@ -222,8 +213,8 @@ impl Asked {
             _ => None,
         });
         let asked = Self {
-            part: params.text("q").map(|part| part.to_lowercase()),
-            tags: tags.into_iter().flatten().collect(),
+            all: params.text("q").is_none() && params.all("tag").next().is_none(),
+            keep: Box::new(keep),
             ids,
             mode,
             sort: sort.unwrap_or(Sort::Number),
@@ -235,14 +226,4 @@ impl Asked {
         params.finish()?;
         Ok(asked)
     }
-
-    fn keeps(&self, id: &str, of: &Tags) -> bool {
-        let part = self.part.as_ref();
-        part.is_none_or(|part| id.to_lowercase().contains(part))
-            && self.tags.iter().all(|(key, value)| of.get(key) == Some(value))
-    }
-}
-
-fn owned((key, value): (&str, &str)) -> (String, String) {
-    (key.to_owned(), value.to_owned())
 }

@@ -3,6 +3,7 @@
 mod actors;
 mod admin;
 mod archives;
+mod cells;
 mod envelope;
 mod health;
 mod history;
@@ -21,6 +22,7 @@ use actix_web::web::ServiceConfig;
 
 use super::auth::Access;
 use super::endpoint::Endpoint;
+use super::ws;
 
 pub use documented::paths;
 
@@ -35,6 +37,7 @@ mod documented {
         latest::realtime,
         statistics::summary,
         listing::list,
+        cells::cells,
         sensors::detail,
         sensors::state,
         sensors::ledger,
@@ -65,6 +68,7 @@ mod documented {
         admin::tokens::list,
         admin::tokens::create,
         admin::tokens::revoke,
+        ws::realtime,
     ))]
     struct Paths;
 
@@ -78,6 +82,7 @@ fn endpoints() -> Vec<Endpoint> {
     all.extend(latest::endpoints());
     all.extend(statistics::endpoints());
     all.extend(listing::endpoints());
+    all.extend(cells::endpoints());
     all.extend(sensors::endpoints());
     all.extend(history::endpoints());
     all.extend(envelope::endpoints());
@@ -91,6 +96,7 @@ fn endpoints() -> Vec<Endpoint> {
     all.extend(health::endpoints());
     all.extend(admin::endpoints());
     all.extend(page::endpoints());
+    all.extend(ws::endpoints());
     all
 }
 

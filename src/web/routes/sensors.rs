@@ -13,7 +13,7 @@ use crate::actors::registry::SensorInfo;
 use crate::actors::sensor::Inspect;
 use crate::actors::shard::env::Mode;
 use crate::actors::shard::messages::{Find, ListSensors, SensorStatus};
-use crate::domain::SensorKey;
+use crate::domain::{SensorKey, Tags};
 use crate::web::auth::{Access, Role};
 use crate::web::endpoint::Endpoint;
 use crate::web::params::Params;
@@ -225,6 +225,25 @@ fn name_series(inside: &mut Value, info: &SensorInfo) {
     }
 }
 
+/// Which sensors `q` and `tag` keep.
+pub fn keep(params: &mut Params) -> impl Fn(&str, &Tags) -> bool + use<> {
+    let part = params.text("q").map(|part| part.to_lowercase());
+    let tags: Vec<_> = params
+        .all("tag")
+        .map(|tag| tag.split_once('=').map(owned))
+        .collect();
+    if tags.contains(&None) {
+        params.wrong("tag", "must be `key=value`");
+    }
+    move |id, of| {
+        part.as_ref().is_none_or(|part| id.to_lowercase().contains(part))
+            && tags
+                .iter()
+                .flatten()
+                .all(|(key, value)| of.get(key) == Some(value))
+    }
+}
+
 pub fn key_cursor(key: SensorKey) -> String {
     BASE64URL_NOPAD.encode(&key.0.to_be_bytes())
 }
@@ -232,4 +251,8 @@ pub fn key_cursor(key: SensorKey) -> String {
 pub fn cursor_key(text: &str) -> Option<SensorKey> {
     let bytes = BASE64URL_NOPAD.decode(text.as_bytes()).ok()?;
     Some(SensorKey(u32::from_be_bytes(bytes.try_into().ok()?)))
+}
+
+fn owned((key, value): (&str, &str)) -> (String, String) {
+    (key.to_owned(), value.to_owned())
 }
