@@ -8,8 +8,8 @@ const KINDS = [
   { metric: "vibration", unit: "mm/s", base: 2.4, swing: 0.7, noise: 0.25 },
   { metric: "flow", unit: "l/min", base: 118, swing: 22, noise: 2.5 },
 ];
-const PAST_H = 3;
-const STEP_S = 20;
+const PAST_H = 2;
+const STEP_S = 30;
 const SILENT = 9;
 
 interface Device {
@@ -37,7 +37,7 @@ detectors = [{ kind = "jump", threshold = 3.0 }]
 
 export const BOILER = "casting-furnace-03";
 
-export function devices(count = 156): Device[] {
+export function devices(count = 132): Device[] {
   return Array.from({ length: count }, (_, at) => {
     const hall = HALLS[at % HALLS.length] as string;
     const kind = KINDS[Math.floor(at / HALLS.length) % KINDS.length]!;

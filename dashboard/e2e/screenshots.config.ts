@@ -6,7 +6,7 @@ export default defineConfig({
   testMatch: "screenshots.ts",
   outputDir: "../test-results",
   workers: 1,
-  timeout: 300_000,
+  timeout: 900_000,
   reporter: [["list"]],
   use: { browserName: "chromium", launchOptions },
 });

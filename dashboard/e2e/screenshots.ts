@@ -38,7 +38,7 @@ test("screenshots", async ({ browser }) => {
     await service.start();
     await furnish(service, plant);
     const stop = run(service, plant);
-    await new Promise((next) => setTimeout(next, 75_000));
+    await new Promise((next) => setTimeout(next, 65_000));
     await service.send([{ sensor_id: "packing-flow-14", metric: "flow", value: "n/a" }]).catch(() => {});
     await service.send([{ sensor_id: plant[5]!.id, metric: plant[5]!.metric, value: 5, timestamp: Date.now() + 90_000_000 }]).catch(() => {});
     await service.admin(`sensors/${plant[20]!.id}/pause`, { why: "Ada: being calibrated" });
@@ -54,7 +54,7 @@ test("screenshots", async ({ browser }) => {
       await context.addInitScript((token) => sessionStorage.setItem("token", token), service.token);
       const page = await context.newPage();
       await page.goto(shot.path);
-      await page.waitForTimeout(5_000);
+      await page.waitForTimeout(3_500);
       if (shot.act === "letter") {
         await page.locator('[data-test="letter"]').first().click();
         await page.waitForTimeout(1_000);

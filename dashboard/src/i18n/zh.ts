@@ -57,7 +57,7 @@ export const zh: Record<keyof typeof en, string> = {
   "overview.store": "目前无法入库，数据源正在等待：{why}",
   "overview.stuck": "未运行的数据源：{names}",
   "overview.machine": "本机",
-  "overview.minutes": "最近 10 分钟",
+  "overview.last": "最近 {span}",
   "overview.up": "已运行 {span}",
   "overview.api": "接口文档",
   "overview.metrics": "监控指标",

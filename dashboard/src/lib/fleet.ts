@@ -1,9 +1,9 @@
 // All sensors at once, live: their cells, and the figures of the whole service.
 import { computed, onScopeDispose, shallowRef, watch, type ComputedRef, type ShallowRef } from "vue";
 import { get, query } from "./api";
-import { Cells, MODES, type CellChanges, type CellNames, type Look } from "./cells";
+import { Cells, type CellChanges, type CellNames, type Look } from "./cells";
 import { status, usePoll, useTopic } from "./live";
-import type { Listed, Sensor, Summary, Values } from "./types";
+import type { Summary, Values } from "./types";
 
 export interface Overview {
   summary: Omit<Summary, "ledger" | "store" | "version" | "started_at"> & { store_failing?: string | null };
@@ -21,28 +21,6 @@ export interface Fleet {
 
 const AGAIN_MS = 10_000;
 
-/** The same from the list of sensors, where the service does not have the columns. */
-async function fromList(group: string, signal: AbortSignal): Promise<CellNames> {
-  const made = { names: 0, at: Date.now() / 1000, number: [] as number[], sensor_id: [] as string[], groups: [] as string[], group: [] as number[], state: [] as number[], score: [] as number[], heard: [] as number[] };
-  for (let cursor: string | undefined; ; ) {
-    const page = await get<Listed<Sensor>>(query("/api/sensors", { limit: 10_000, latest: "true", cursor }), signal);
-    for (const sensor of page.data) {
-      const value = group ? sensor.tags[group] : undefined;
-      if (value !== undefined && !made.groups.includes(value)) made.groups.push(value);
-      const heard = Math.max(-1, ...Object.values(sensor.latest ?? {}).map((one) => Date.parse(one.time) / 1000));
-      const silent = heard > 0 && made.at - heard > 60 ? 8 : 0;
-      made.number.push(made.number.length);
-      made.sensor_id.push(sensor.sensor_id);
-      made.group.push(value === undefined ? -1 : made.groups.indexOf(value));
-      made.state.push(MODES.indexOf(sensor.mode) + silent);
-      made.score.push(0);
-      made.heard.push(heard < 0 ? -1 : Math.max(0, made.at - heard));
-    }
-    if (!page.next) return made;
-    cursor = page.next;
-  }
-}
-
 /** Watches everything until the scope ends. `group` is the tag by which cells are grouped. */
 export function useFleet(group: () => string, sensors: string[]): Fleet {
   const cells = shallowRef<Cells | null>(null);
@@ -57,7 +35,7 @@ export function useFleet(group: () => string, sensors: string[]): Fleet {
     loading = true;
     try {
       const asked = group();
-      const answer = await get<CellNames>(query("/api/sensors/cells", { group_by: asked }), ends.signal).catch(() => fromList(asked, ends.signal));
+      const answer = await get<CellNames>(query("/api/sensors/cells", { group_by: asked }), ends.signal);
       if (asked === group()) {
         names = answer.names;
         cells.value = new Cells(answer);

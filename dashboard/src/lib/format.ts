@@ -55,7 +55,7 @@ export function measured(locale: string, value: number | null | undefined, unit:
     const [figure, of] = bytes(locale, value);
     return [figure, unit === "B/s" ? `${of}/s` : of];
   }
-  return [number(locale, value), shownUnit(unit)];
+  return [number(locale, value, unit === "%" ? 1 : undefined), shownUnit(unit)];
 }
 
 export function shownUnit(unit: string | null | undefined): string {
