@@ -13,10 +13,7 @@ export const test = base.extend<{ quiet: void; admin: void }, { service: Service
       const now = Date.now();
       await service.send([
         { sensor_id: HOSTILE, metric: HOSTILE, value: 1, unit: HOSTILE, tags: { [HOSTILE]: HOSTILE } },
-        { sensor_id: "gap", metric: "level", value: 1, timestamp: now - 600_000 },
-        { sensor_id: "gap", metric: "level", value: 2, timestamp: now - 599_000 },
-        { sensor_id: "gap", metric: "level", value: 3, timestamp: now - 598_000 },
-        { sensor_id: "gap", metric: "level", value: 9, timestamp: now - 1_000 },
+        ...[620, 615, 610, 605, 600, 595, 590, 15, 10, 5].map((ago) => ({ sensor_id: "gap", metric: "level", value: ago % 7, timestamp: now - ago * 1000 })),
       ]);
       await use(service);
       await service.end();

@@ -5,7 +5,7 @@
 import { shallowRef } from "vue";
 import { setSkew } from "./clock";
 import { Lag, retryDelay } from "./reconnect";
-import { locked, token } from "./token";
+import { locked, setToken, token } from "./token";
 
 export interface Watcher {
   snapshot(data: unknown): void;
@@ -134,6 +134,7 @@ function lost(code: number): void {
   lags.forget();
   for (const one of subscriptions.values()) one.ready = false;
   if (code === TOKEN_NEEDED) {
+    if (token.value) setToken("");
     locked.value = true;
     return;
   }
@@ -148,6 +149,7 @@ function hear(message: Message): void {
     case "hello":
       note(message.server_time);
       if (message.authenticated !== false) greet();
+      else if (!token.value) locked.value = true;
       return;
     case "authenticated":
       greet();
