@@ -15,7 +15,7 @@ describe("grid", () => {
   });
 
   it("has room for a hundred thousand, and is large where there are few", () => {
-    expect(layout([group("", 0, 12)], 900, 300).pitch).toBe(30);
+    expect(layout([group("", 0, 12)], 900, 300).pitch).toBe(26);
     const many = layout([group("", 0, 100_000)], 1200, 300);
     expect(many.pitch).toBe(3);
     expect(many.height).toBeLessThan(800);

@@ -3,7 +3,7 @@ import type { EChartsCoreOption } from "echarts/core";
 import { tick } from "../i18n";
 import { color } from "./theme";
 
-const FONT = '"Inter Variable", Inter, system-ui, sans-serif';
+export const FONT = '"Inter Variable", Inter, system-ui, sans-serif';
 
 export function timeAxis(from: number, to: number, splits = 6): EChartsCoreOption {
   return {

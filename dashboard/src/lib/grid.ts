@@ -23,10 +23,10 @@ export interface Grid {
 export const LABEL = 20;
 const SPACE = 8;
 
-/** Cells as large as they can be for the grid to be no higher than `wanted`, between 3 and 27 pixels. */
+/** Cells as large as they can be for the grid to be no higher than `wanted`, between 2 and 23 pixels. */
 export function layout(groups: { label: string; cells: number[] }[], width: number, wanted: number): Grid {
   let grid: Grid | null = null;
-  for (let pitch = 30; pitch >= 3; pitch -= 1) {
+  for (let pitch = 26; pitch >= 3; pitch -= 1) {
     grid = place(groups, width, pitch);
     if (grid.height <= wanted) break;
   }

@@ -78,10 +78,10 @@ export function draw(context: CanvasRenderingContext2D, shape: Shape, x: number,
       return;
     case "diamond":
       context.beginPath();
-      context.moveTo(x + half, y - size * 0.08);
-      context.lineTo(x + size * 1.08, y + half);
-      context.lineTo(x + half, y + size * 1.08);
-      context.lineTo(x - size * 0.08, y + half);
+      context.moveTo(x + half, y);
+      context.lineTo(x + size, y + half);
+      context.lineTo(x + half, y + size);
+      context.lineTo(x, y + half);
       context.closePath();
       context.fill();
       return;

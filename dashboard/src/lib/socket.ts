@@ -75,7 +75,6 @@ export function watchTopic(
     watcher,
   };
   subscriptions.set(id, subscription);
-  if (!started) start();
   if (open.value) subscribe(id, subscription);
   return () => {
     subscriptions.delete(id);
@@ -90,7 +89,9 @@ export function reconnect(): void {
   else connect();
 }
 
-function start(): void {
+/** Connects, and comes back for as long as the page is there. */
+export function start(): void {
+  if (started) return;
   started = true;
   connect();
   setInterval(check, 1000);
@@ -166,6 +167,8 @@ function greet(): void {
   if (open.value) return;
   attempts = 0;
   open.value = true;
+  // Whoever says nothing at all is told of the overview.
+  send({ type: "unsubscribe", id: "-" });
   for (const [id, subscription] of subscriptions) subscribe(id, subscription);
 }
 
