@@ -38,6 +38,7 @@ describe("times", () => {
 
   it("are ages in whole units, never negative", () => {
     expect([-5_000, 300, 3_700, 61_000].map((ms) => format.age(EN, ms))).toEqual(["0 s", "0 s", "3 s", "61 s"]);
+    expect(format.age("zh-CN", 300, { ms: "毫秒", s: "秒", min: "分钟", h: "小时", d: "天" })).toBe("0 秒");
   });
 
   it("have a day where it is not today", () => {

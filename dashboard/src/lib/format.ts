@@ -88,7 +88,8 @@ export function span(locale: string, ms: number | null | undefined, words: SpanW
 
 /** How long ago, in whole units; a clock that is a little ahead is no time at all. */
 export function age(locale: string, ms: number, words: SpanWords = SHORT): string {
-  return span(locale, ms < 1000 ? 0 : Math.floor(ms / 1000) * 1000, words).replace(/^0[.,]0 ms$/, `0 ${words.s}`).replace(/[.,]0 /, " ");
+  const seconds = Math.max(0, Math.floor(ms / 1000));
+  return seconds < 10 ? `${integer(locale, seconds)} ${words.s}` : span(locale, seconds * 1000, words);
 }
 
 const clocks = new Map<string, Intl.DateTimeFormat>();
