@@ -11,6 +11,7 @@ describe("grid", () => {
       expect(hit(grid, at.x + 1, at.y + 1)).toBe(sensor);
     }
     expect(hit(grid, 399, 1)).toBeNull();
+    expect(hit(grid, 1, 299)).toBeNull();
     expect(hit(grid, -1, 50)).toBeNull();
   });
 
@@ -25,6 +26,17 @@ describe("grid", () => {
     for (const count of [50, 500, 5_000, 20_000]) {
       const grid = layout([group("", 0, count)], 1000, 320);
       if (grid.pitch > 3) expect(grid.height).toBeLessThanOrEqual(320);
+    }
+  });
+
+  it("puts small groups side by side", () => {
+    const grid = layout(Array.from({ length: 7 }, (_, at) => group(`g${at}`, at * 22, 22)), 960, 400);
+    expect(grid.pitch).toBe(26);
+    expect(new Set(grid.sections.map((section) => section.left)).size).toBeGreaterThan(1);
+    for (let sensor = 0; sensor < 154; sensor += 1) {
+      const at = corner(grid, sensor)!;
+      expect(hit(grid, at.x + 1, at.y + 1)).toBe(sensor);
+      expect(at.x + grid.cell).toBeLessThanOrEqual(960);
     }
   });
 
