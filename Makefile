@@ -1,6 +1,6 @@
 # The doors of the house. `make run` and `make test` set up what they need on a bare machine; the scripts say what they do.
 
-.PHONY: build run demo test bench bench-kafka bench-live bench-reading dashboard screenshots lint fmt audit mutants
+.PHONY: build run demo test bench bench-kafka bench-live bench-mqtt bench-reading dashboard screenshots lint fmt audit mutants
 
 # Builds the release binary: target/release/sensorhive
 build:
@@ -29,6 +29,10 @@ bench-kafka:
 # A thousand WebSocket clients, some of which stand still.
 bench-live:
 	cargo bench --locked --bench live
+
+# MQTT messages through Mosquitto, which it installs, and to the listener.
+bench-mqtt:
+	bash -c '. scripts/setup.sh && need_mosquitto && cargo bench --locked --bench mqtt'
 
 # Questions to PostgreSQL with 10 million readings in it; takes a quarter of an hour.
 bench-reading:

@@ -14,6 +14,7 @@
 //! | [`core`] | the pure heart: windows, watermark, duplicates, detectors, snapshots |
 //! | [`decode`], [`simulate`], [`machine`] | bytes to readings; made-up ones; this machine's |
 //! | [`clock`], [`tls`] | the one place where the clock is read; the one cryptography for TLS |
+//! | [`shown`] | how what is stored is written as JSON |
 //! | [`prefetch`] | what will be needed soon; the only place with unsafe code |
 //! | [`domain`] | the plain words: ids, times, readings, ledgers |
 //!
@@ -30,6 +31,7 @@ pub mod machine;
 pub mod metrics;
 pub mod prefetch;
 pub mod settings;
+pub mod shown;
 pub mod simulate;
 pub mod startup;
 pub mod storage;

@@ -4,6 +4,8 @@
 #[path = "faults/api.rs"]
 #[allow(dead_code)]
 mod api;
+#[path = "support/ear.rs"]
+mod ear;
 #[path = "faults/instance.rs"]
 #[allow(dead_code)]
 mod instance;
@@ -20,6 +22,8 @@ mod crashes;
 mod fleet;
 #[path = "kafka/groups.rs"]
 mod groups;
+#[path = "kafka/mocked.rs"]
+mod mocked;
 #[path = "kafka/outages.rs"]
 mod outages;
 #[path = "kafka/plant.rs"]
@@ -30,5 +34,7 @@ mod poison;
 mod postgres;
 #[path = "kafka/reading.rs"]
 mod reading;
+#[path = "kafka/silence.rs"]
+mod silence;
 #[path = "kafka/unkeyed.rs"]
 mod unkeyed;

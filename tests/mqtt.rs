@@ -4,6 +4,8 @@
 #[path = "faults/api.rs"]
 #[allow(dead_code)]
 mod api;
+#[path = "support/ear.rs"]
+mod ear;
 #[path = "faults/instance.rs"]
 #[allow(dead_code)]
 mod instance;
@@ -25,6 +27,8 @@ mod publisher;
 mod retained;
 #[path = "mqtt/secrets.rs"]
 mod secrets;
+#[path = "mqtt/silence.rs"]
+mod silence;
 #[path = "mqtt/simulated.rs"]
 mod simulated;
 #[path = "mqtt/stored.rs"]

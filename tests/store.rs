@@ -2,6 +2,8 @@
 //!
 //! The tests below `store/` are generic over the database; [`on_every_store`] names each once for each.
 
+#[path = "store/chunks.rs"]
+mod chunks;
 #[path = "store/commit.rs"]
 mod commit;
 #[path = "store/history.rs"]
@@ -16,6 +18,8 @@ mod outbox;
 mod positions;
 #[path = "support/postgres/mod.rs"]
 mod postgres_server;
+#[path = "store/primary.rs"]
+mod primary;
 #[path = "store/restore.rs"]
 mod restore;
 #[path = "store/rights.rs"]
@@ -49,6 +53,14 @@ macro_rules! on_postgres {
             $(mod $module { $(crate::test!($module::$test, PlainPostgres);)+ })+
         }
         mod timescale_only {
+            $(mod $module { $(crate::test!($module::$test, TimescalePostgres);)+ })+
+        }
+    };
+}
+
+macro_rules! on_timescale {
+    ($($module:ident: $($test:ident),+ $(,)?;)+) => {
+        mod compressed {
             $(mod $module { $(crate::test!($module::$test, TimescalePostgres);)+ })+
         }
     };
@@ -145,11 +157,20 @@ on_postgres! {
         a_dropped_question_ends,
         two_writers_at_once_leave_nothing_out;
     instances:
+        windows_of_a_scattered_sensor_are_those_of_all_rows,
+        windows_that_two_compute_at_once_lack_nothing,
         whose_partitions_are_taken_is_told_at_its_next_commit,
         one_leads_and_another_takes_over,
         nobody_runs_beside_one_that_runs_alone,
         a_load_is_as_of_our_own_commits,
         a_partition_that_another_instance_dropped_is_made_again;
+}
+
+on_timescale! {
+    chunks:
+        a_load_sees_readings_that_are_compressed_meanwhile,
+        buckets_count_readings_that_are_compressed_meanwhile,
+        a_page_has_readings_that_are_changed_while_it_is_planned;
 }
 
 by_entries! {

@@ -53,14 +53,14 @@ impl Clock {
     pub fn start() -> Self {
         Self {
             began: Instant::now(),
-            cores: on_cores(),
+            cores: on_cores("self"),
         }
     }
 
     pub fn spent(&self) -> Spent {
         Spent {
             wall: self.began.elapsed(),
-            cores: on_cores().saturating_sub(self.cores),
+            cores: on_cores("self").saturating_sub(self.cores),
         }
     }
 }
@@ -84,9 +84,10 @@ impl Spent {
     }
 }
 
-/// What this process has had of the cores, to a hundredth of a second; 0 where the system does not tell.
-fn on_cores() -> Duration {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+/// What a process (`self`, or its number) or this thread (`thread-self`) has had of the cores, to a hundredth of a second; 0
+/// where the system does not tell.
+pub fn on_cores(of: &str) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{of}/stat")).unwrap_or_default();
     // The name, in parentheses, may hold anything.
     let fields = stat.rsplit(')').next().unwrap_or_default();
     let ticks: u64 = fields

@@ -99,6 +99,10 @@ pub fn name(name: &str) -> SourceName {
 }
 
 pub fn intake(pipeline: &Pipeline, source: &str) -> Intake {
+    intake_by(pipeline, source, JsonMapping::default())
+}
+
+pub fn intake_by(pipeline: &Pipeline, source: &str, mapping: JsonMapping) -> Intake {
     let settings = IntakeSettings {
         share: Share {
             readings: 33_000,
@@ -106,7 +110,7 @@ pub fn intake(pipeline: &Pipeline, source: &str) -> Intake {
         },
         time_range: TimeRange::default(),
         batch_readings: 10_000,
-        mapping: JsonMapping::default(),
+        mapping,
     };
     Intake::new(name(source), pipeline.rails.clone(), settings)
 }
@@ -124,7 +128,10 @@ pub fn send(sources: &[(Intake, Vec<String>)]) {
                         store(intake, payload).await;
                     }
                 };
-                let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_time()
+                    .build()
+                    .unwrap();
                 runtime.block_on(futures_util::future::join_all((0..LANES).map(|_| lane())));
             });
         }
@@ -133,7 +140,13 @@ pub fn send(sources: &[(Intake, Vec<String>)]) {
 
 /// Sends one payload and waits until it is stored.
 pub async fn store(intake: &Intake, payload: &str) {
-    let batch = intake.decode(Payload::plain(payload.as_bytes(), intake.now()));
+    let decode = || intake.decode(Payload::plain(payload.as_bytes(), intake.now()));
+    let mut batch = decode();
+    // Names that are new wait for their numbers.
+    while batch.is_incomplete() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        batch = decode();
+    }
     let delivery = intake.deliver(batch, payload.len(), Vec::new()).await.unwrap();
     assert!(matches!(delivery, Delivery::Stored(_)), "nothing fails here");
 }

@@ -1,5 +1,8 @@
 //! Groups of batches as the writer makes them, for benches of stores.
 
+use std::sync::OnceLock;
+
+use sensorhive::clock::{Clock, SystemClock};
 use sensorhive::domain::*;
 use sensorhive::storage::*;
 
@@ -44,7 +47,7 @@ fn batch(number: u64, series: u32, made: usize, size: usize) -> CompleteBatch {
         let (place, round) = (n as u32 % series, (n / series as usize) as i64);
         let reading = Reading {
             series: SeriesId(place),
-            time: Timestamp::from_seconds(1_700_000_000 + round),
+            time: Timestamp(start().0 + round * 1_000_000),
             value: 20.0 + (n % 977) as f64 / 100.0,
             index: (n - made) as u32,
             flags: Flags::NONE,
@@ -81,6 +84,12 @@ fn batch(number: u64, series: u32, made: usize, size: usize) -> CompleteBatch {
         dead_letters: Vec::new(),
         outcomes: vec![outcome],
     }
+}
+
+/// An hour ago: what is older than a week is compressed by TimescaleDB as soon as it is there, beside the measurement.
+fn start() -> Timestamp {
+    static START: OnceLock<Timestamp> = OnceLock::new();
+    *START.get_or_init(|| Timestamp(SystemClock.now().0 - 3_600_000_000))
 }
 
 fn instance() -> InstanceId {

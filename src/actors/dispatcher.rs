@@ -3,8 +3,8 @@
 //! Invariants:
 //! - Under one lock a batch gets its ordinal (dense within the epoch), its number (from the database's blocks, growing for
 //!   ever) and its time, and its slices enter the queues. So every shard sees batches in the order in which they commit.
-//! - Time never goes backwards from batch to batch. The active clock goes on only while ticks come regularly and nothing holds
-//!   the pipeline, also while the wall clock, having been set back, has to come up with the last batch's time.
+//! - Time never goes backwards from batch to batch. The active clock goes on only while ticks come regularly, nothing holds
+//!   the pipeline, and no source has been deaf for less than [`LONGEST_DEAF`]; also while the wall clock, having been set back, has to come up with the last batch's time.
 //! - A rewind begins a new epoch in the same way: in each queue, what comes behind it belongs to the new epoch.
 //!
 //! How it fails: without numbers left (the database has been away for half a million batches, which the permits rule out) a
@@ -30,6 +30,10 @@ pub const NUMBER_BLOCK: u64 = 1 << 20;
 
 /// The longest step of the active clock: ticks come several times a second, and a longer gap means that we did not run.
 const LONGEST_TICK: Micros = 1_000_000;
+
+/// What a source without its broker may hold of the active clock until it has the broker again. Beyond that its sensors are
+/// taken for silent, so that those of other sources are heard of.
+const LONGEST_DEAF: Micros = 3_600_000_000;
 
 /// A reading on its way to its shard.
 #[derive(Debug, Clone, Copy)]
@@ -82,6 +86,8 @@ struct Order {
     block: std::ops::Range<u64>,
     next_block: Option<std::ops::Range<u64>>,
     at: BatchTime,
+    /// Sources that would not hear their sensors, and how much of the active clock each has held.
+    deaf: FxHashMap<SourceName, Micros>,
     /// What the clock last said; before `at.now` if it was set back.
     clock: Timestamp,
 }
@@ -108,6 +114,7 @@ impl<W> Dispatcher<W> {
                 block: first.0..first.0 + NUMBER_BLOCK,
                 next_block: None,
                 at,
+                deaf: FxHashMap::default(),
                 clock: at.now,
             }),
             rails: OnceLock::new(),
@@ -255,6 +262,23 @@ impl<W> Dispatcher<W> {
         self.held.load(Ordering::Relaxed)
     }
 
+    /// Whether a source that is far from its sensors hears what they say. While one does not, the active clock stands still, for
+    /// an hour at most.
+    pub fn set_deaf(&self, source: &SourceName, deaf: bool) {
+        let mut order = self.order.lock();
+        // What was before was as before.
+        self.advance(&mut order);
+        if deaf {
+            order.deaf.entry(source.clone()).or_default();
+        } else {
+            order.deaf.remove(source);
+        }
+    }
+
+    pub fn is_deaf(&self, source: &SourceName) -> bool {
+        self.order.lock().deaf.contains_key(source)
+    }
+
     /// Resolves when another block of numbers should be fetched.
     pub async fn numbers_low(&self) {
         self.numbers_low.notified().await;
@@ -301,8 +325,9 @@ impl<W> Dispatcher<W> {
 
     fn advance(&self, order: &mut Order) -> BatchTime {
         let clock = self.clock.now();
-        if !self.held() {
-            order.at.active = order.at.active + clock.since(order.clock).clamp(0, LONGEST_TICK);
+        let step = clock.since(order.clock).clamp(0, LONGEST_TICK);
+        if !self.held() && !order.holds(step) {
+            order.at.active = order.at.active + step;
         }
         order.clock = clock;
         order.at.now = order.at.now.max(clock);
@@ -328,6 +353,18 @@ impl<W> Dispatcher<W> {
             .zip(shards)
             .filter(|(_, readings)| !readings.is_empty())
             .collect()
+    }
+}
+
+impl Order {
+    /// Whether a deaf source holds this step of the active clock.
+    fn holds(&mut self, step: Micros) -> bool {
+        let mut any = false;
+        for held in self.deaf.values_mut().filter(|held| **held < LONGEST_DEAF) {
+            *held += step;
+            any = true;
+        }
+        any
     }
 }
 

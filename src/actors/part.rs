@@ -207,6 +207,7 @@ impl Collector {
         outcome.dead_letters.push(DeadLetter {
             source: train.source.clone(),
             position: String::new(),
+            key: None,
             sensor: Some(sensor),
             payload,
             reason,

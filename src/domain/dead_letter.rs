@@ -57,6 +57,8 @@ pub struct DeadLetter {
     pub source: SourceName,
     /// Where in the source it was, such as `orders/3@1734`; empty where the source has no positions.
     pub position: String,
+    /// The key of its message, where that is the sensor of readings that name none.
+    pub key: Option<String>,
     /// Known when the sensor was.
     pub sensor: Option<SensorKey>,
     /// The input, or the reading as canonical JSON; cut at 64 KiB.

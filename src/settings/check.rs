@@ -1,6 +1,7 @@
 //! What one value cannot tell: whether the settings fit together.
 
 use super::problem::{Origin, Problem};
+use super::sources::client_problems;
 use super::tree::Node;
 use super::{ArchiveUrl, ListenerUser, MqttSettings, MqttVersion, Settings, SourceSettings, StorageUrl};
 use crate::decode::TopicPattern;
@@ -200,26 +201,11 @@ fn check_mqtt(
         "limits.bytes_in_flight",
         "must not be more than `limits.bytes_in_flight`",
     );
-    must(
-        mqtt.client_id
-            .as_ref()
-            .is_none_or(|id| (1..=256).contains(&id.len())),
-        &of("client_id"),
-        "",
-        "must have 1 to 256 bytes",
-    );
-    must(
-        mqtt.password_file.is_none() || mqtt.username.is_some(),
-        &of("password_file"),
-        &of("username"),
-        "needs a `username`",
-    );
-    must(
-        mqtt.tls.cert_file.is_some() == mqtt.tls.key_file.is_some(),
-        &of("tls.cert_file"),
-        &of("tls.key_file"),
-        "and `tls.key_file` need each other",
-    );
+    for (name, other, message) in
+        client_problems(&mqtt.client_id, &mqtt.username, &mqtt.password_file, &mqtt.tls)
+    {
+        must(false, &of(name), &of(other), message);
+    }
     must(
         mqtt.session_expiry.is_none() || mqtt.version == MqttVersion::V5,
         &of("session_expiry"),

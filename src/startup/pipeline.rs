@@ -154,6 +154,7 @@ impl Pipeline {
             store: store.clone(),
             instance: settings.instance,
             dispatcher: rails.clone(),
+            catalog: catalog.clone(),
             progress: Arc::new(progress_tx),
             statistics: pipeline.statistics.clone(),
             metrics,

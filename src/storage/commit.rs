@@ -48,6 +48,12 @@ pub struct SliceOutcome {
     /// Windows to be computed anew from the stored rows, those of this batch included. Stored with the revision after
     /// the one that is stored, or 0; removed if all that the stored one was computed from is poison.
     pub recompute: Vec<WindowSpan>,
+    /// Windows to be computed anew from the stored rows where they are stored: those that `rows` fall in of sensors that
+    /// several instances have. Only a store that instances share looks at it.
+    pub revise: Vec<WindowSpan>,
+    /// The sensors that this was done for, each of which has a row. Where another one is found to come through several homes, the
+    /// transaction fails with [`super::ErrorClass::Moved`].
+    pub scattered: Vec<SensorKey>,
     pub anomalies: Vec<Anomaly>,
     pub snapshots: Vec<Snapshot>,
     pub dead_letters: Vec<DeadLetter>,
@@ -63,12 +69,14 @@ impl SliceOutcome {
     /// Takes over all that `other` holds.
     pub fn append(&mut self, other: &mut Self) {
         self.rows.append(&mut other.rows);
-        // Nearly always there is nothing else, and to move eight times nothing takes longer than to look.
+        // Nearly always there is nothing else, and to move ten times nothing takes longer than to look.
         if other.is_empty() {
             return;
         }
         self.windows.append(&mut other.windows);
         self.recompute.append(&mut other.recompute);
+        self.revise.append(&mut other.revise);
+        self.scattered.append(&mut other.scattered);
         self.anomalies.append(&mut other.anomalies);
         self.snapshots.append(&mut other.snapshots);
         self.dead_letters.append(&mut other.dead_letters);
@@ -81,6 +89,8 @@ impl SliceOutcome {
         self.rows.is_empty()
             && self.windows.is_empty()
             && self.recompute.is_empty()
+            && self.revise.is_empty()
+            && self.scattered.is_empty()
             && self.anomalies.is_empty()
             && self.snapshots.is_empty()
             && self.dead_letters.is_empty()

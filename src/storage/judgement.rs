@@ -126,6 +126,7 @@ pub(super) fn contradiction(
     DeadLetter {
         source: batches[row.batch].source.clone(),
         position: String::new(),
+        key: None,
         sensor: Some(row.sensor),
         payload: encode_reading(sensor_id, metric, unit, &row.reading),
         reason: RejectReason::Conflict,

@@ -1,20 +1,10 @@
-//! How plain words are written in answers: times as RFC 3339 in UTC, readings with exactly their five names.
+//! How plain words are written in answers: readings with exactly their five names.
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
-use crate::domain::{Flags, Ledger, Timestamp};
+use crate::domain::{Flags, Ledger};
+pub use crate::shown::Time;
 use crate::storage::history::StoredPoint;
-
-/// A time in an answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, utoipa::ToSchema)]
-#[schema(value_type = String, format = DateTime)]
-pub struct Time(pub Timestamp);
-
-impl Serialize for Time {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&self.0)
-    }
-}
 
 /// A reading in an answer.
 #[derive(Debug, Clone, Serialize, utoipa::ToSchema)]

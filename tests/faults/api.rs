@@ -27,7 +27,7 @@ pub struct Answer {
 impl Api {
     pub fn new(address: SocketAddr, token: &str) -> Self {
         sensorhive::tls::install_provider();
-        let client = reqwest::Client::builder().timeout(Duration::from_secs(60));
+        let client = reqwest::Client::builder().timeout(Duration::from_secs(120));
         Self {
             client: client.build().unwrap(),
             base: format!("http://{address}"),

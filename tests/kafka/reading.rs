@@ -1,5 +1,6 @@
 //! From topic to database, with nothing in the way.
 
+use reqwest::Method;
 use serde_json::json;
 
 use crate::instance::until;
@@ -232,4 +233,30 @@ async fn very_many_new_sensors_at_once_make_nobody_read_again() {
     assert_eq!((stored.rows, stored.duplicate, stored.letters), (messages, 0, 0));
     let source = plant::source(&instance.api).await;
     assert_eq!(source["status"]["retries"], 0, "{source}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_letter_remembers_the_sensor_that_the_key_of_its_message_names() {
+    let Some(broker) = Broker::shared().await else {
+        return;
+    };
+    let topic = broker.topic("keyed", 1).await;
+    let mut instance = start(broker, &topic, "key_as_sensor = true").await;
+    topic.produce_records([Record {
+        key: Some(b"k1".to_vec()),
+        payload: Some(br#"{"level": {"now": 5}}"#.to_vec()),
+        ..Record::default()
+    }]);
+    assert_eq!(reaches(&instance.place, 1).await.letters, 1);
+    // Now the settings say where the value is.
+    instance.kill9();
+    let instance = instance.again(&["sources.plant.mapping.value=/level/now"]).await;
+    let letters = instance.api.get("/api/admin/dead-letters").await;
+    let letter = &letters["data"][0];
+    assert_eq!(letter["key"], "k1", "{letters}");
+    let path = format!("/api/admin/dead-letters/{}/replay", letter["id"]);
+    let answer = instance.api.request(Method::POST, &path).send().await.unwrap();
+    assert_eq!(answer.status(), 200, "{}", answer.text().await.unwrap());
+    let stored = instance.api.get("/api/sensors/k1/readings").await;
+    assert_eq!(stored["data"][0]["value"], 5.0, "{stored}");
 }

@@ -154,6 +154,7 @@ pub async fn dead_letters_are_kept_until_they_expire<F: Fixture>(fixture: F) {
     let letter = |payload: Vec<u8>| DeadLetter {
         source: source(),
         position: "orders/3@1734".into(),
+        key: Some("a\u{e4}".into()),
         sensor: None,
         payload,
         reason: RejectReason::Undecodable,

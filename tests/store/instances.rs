@@ -1,5 +1,6 @@
 //! Several instances on one database: numbers, names, homes, who has what, who leads.
 
+use sensorhive::core::windows::Aggregate;
 use sensorhive::domain::*;
 use sensorhive::storage::*;
 
@@ -100,6 +101,112 @@ pub async fn a_sensor_has_one_home_or_several<F: Fixture>(fixture: F) {
         let (sensors, _) = store.load_registry(&named("x")).await.unwrap();
         assert_eq!(sensors[0].home, kept, "after {given:?}");
     }
+}
+
+/// Two instances, and a sensor 0 of which both have a part. Their ledgers are kept as entries: else the row of the sensor's ledger
+/// would keep one from what the other does.
+async fn apart<F: OnPostgres>(fixture: &F) -> [(PostgresStore, InstanceId); 2] {
+    drop(opened(fixture, 2).await);
+    let join = async |name: &str| {
+        let mut settings = fixture.settings();
+        settings.shared = true;
+        settings.entries.sensors = 1;
+        let store = PostgresStore::open(&settings).await.unwrap();
+        let instance = InstanceId(name.into());
+        store.claim_writer(&instance).await.unwrap();
+        (store, instance)
+    };
+    let both = [join("ours").await, join("theirs").await];
+    for (at, (store, instance)) in both.iter().enumerate() {
+        let home = Home::partition(&source(), &format!("t/{at}"));
+        let definition = sensor(0, "sensor 0", Some(&home));
+        let batch = defining(2 + at as u64, vec![definition], Vec::new());
+        store.commit(&of(instance, batch)).await.unwrap();
+    }
+    both
+}
+
+fn of(instance: &InstanceId, batch: CompleteBatch) -> CommitGroup {
+    CommitGroup {
+        instance: instance.clone(),
+        batches: vec![batch],
+    }
+}
+
+/// Rows of the sensor 0, by one that knows of the other.
+fn known(readings: &[(u32, i64, f64)]) -> SliceOutcome {
+    SliceOutcome {
+        scattered: vec![SensorKey(0)],
+        ..rows(readings)
+    }
+}
+
+/// Of the series 0.
+fn minute(start: i64) -> WindowSpan {
+    WindowSpan {
+        series: SeriesId(0),
+        kind: WindowKind::Tumbling,
+        size: 60,
+        start: Timestamp(start),
+    }
+}
+
+pub async fn windows_of_a_scattered_sensor_are_those_of_all_rows<F: OnPostgres>(fixture: F) {
+    let [(ours, us), (theirs, they)] = apart(&fixture).await;
+    let window = |start, readings: &[(i64, f64)]| {
+        let readings = readings.iter().map(|&(time, value)| (Timestamp(time), value));
+        Aggregate::from_rows(readings).unwrap().result(minute(start), 0)
+    };
+    let stored = async || ours.windows(SeriesId(0), &everything()).await.unwrap();
+
+    let ignorant = of(&they, batch(9, rows(&[(0, 2, 2.0)])));
+    assert_eq!(
+        theirs.commit(&ignorant).await.unwrap_err().class,
+        ErrorClass::Moved
+    );
+
+    // Each closes it with what it knows.
+    let theirs_first = of(&they, batch(10, known(&[(0, 2, 2.0)])));
+    theirs.commit(&theirs_first).await.unwrap();
+    let mut closing = known(&[(0, 1, 1.0)]);
+    closing.windows.push(window(0, &[(1, 1.0)]));
+    ours.commit(&of(&us, batch(11, closing))).await.unwrap();
+    assert_eq!(stored().await, [window(0, &[(1, 1.0), (2, 2.0)])]);
+
+    // What comes after it was closed revises it; what is not stored yet is left to whoever closes it.
+    let mut late = known(&[(0, 3, 9.0), (0, 70, 7.0)]);
+    late.revise = vec![minute(0), minute(60)];
+    let report = theirs.commit(&of(&they, batch(12, late))).await.unwrap();
+    let revised = WindowResult {
+        revision: 1,
+        ..window(0, &[(1, 1.0), (2, 2.0), (3, 9.0)])
+    };
+    assert_eq!(report.batches[0].revised, [revised]);
+    assert_eq!(stored().await, [revised]);
+}
+
+/// Neither sees the rows of the other until it has committed.
+pub async fn windows_that_two_compute_at_once_lack_nothing<F: OnPostgres>(fixture: F) {
+    let [(ours, us), (theirs, they)] = apart(&fixture).await;
+    const ROUNDS: i64 = 50;
+    for round in 0..ROUNDS {
+        let start = round * 60;
+        let number = 10 + 2 * round as u64;
+        let outcome = |time: i64| {
+            let mut outcome = known(&[(0, start + time, time as f64)]);
+            outcome.recompute.push(minute(start));
+            outcome.revise.push(minute(start));
+            outcome
+        };
+        let mine = of(&us, batch(number, outcome(1)));
+        let other = of(&they, batch(number + 1, outcome(2)));
+        let (mine, other) = tokio::join!(ours.commit(&mine), theirs.commit(&other));
+        mine.unwrap();
+        other.unwrap();
+    }
+    let windows = ours.windows(SeriesId(0), &everything()).await.unwrap();
+    let counts: Vec<u64> = windows.iter().map(|window| window.count).collect();
+    assert_eq!(counts, [2; ROUNDS as usize]);
 }
 
 pub async fn a_question_may_be_about_some<F: Fixture>(fixture: F) {

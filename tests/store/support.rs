@@ -153,7 +153,8 @@ impl OnPostgres for TimescalePostgres {
     fn settings(&self) -> PostgresSettings {
         let mut settings = postgres(&self.0);
         settings.timescale = Timescale::Required;
-        // The times of these tests are old, so that a job of the server would compress them at any moment.
+        // The times of these tests are old, so that the server's job would compress them at any moment, and a commit that meets
+        // it may be told to come again, which these tests do not. What is read meanwhile is for those of `chunks`.
         settings.compress_after = None;
         settings
     }
@@ -233,6 +234,12 @@ pub async fn commit(store: &impl Store, batches: Vec<CompleteBatch>) -> CommitRe
 /// A store with the sensors and series of `series` numbers, claimed, batch 1 committed.
 pub async fn opened<F: Fixture>(fixture: &F, series: u32) -> F::Store {
     let store = fixture.open().await;
+    begin(&store, series).await;
+    store
+}
+
+/// Claims the writer and commits batch 1, with the sensors and series of `series` numbers.
+pub async fn begin(store: &impl Store, series: u32) {
     store.claim_writer(&instance()).await.unwrap();
     let mut first = batch(1, SliceOutcome::default());
     for n in 0..series.div_ceil(2) {
@@ -251,8 +258,7 @@ pub async fn opened<F: Fixture>(fixture: &F, series: u32) -> F::Store {
             unit: (n % 2 == 0).then(|| "°C".to_owned()),
         });
     }
-    commit(&store, vec![first]).await;
-    store
+    commit(store, vec![first]).await;
 }
 
 pub fn everything() -> history::Page {

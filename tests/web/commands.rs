@@ -318,7 +318,10 @@ async fn a_dead_letter_is_replayed_by_the_mapping_of_its_source() {
         let payload = Payload {
             bytes,
             arrival: wrong.now(),
-            place: Place { label, offset: None },
+            place: Place {
+                label,
+                ..Place::default()
+            },
             hints: Hints::default(),
         };
         let batch = wrong.decode(payload);

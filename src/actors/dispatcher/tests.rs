@@ -236,6 +236,36 @@ fn the_active_clock_goes_with_the_wall_clock_while_we_run() {
 }
 
 #[test]
+fn the_active_clock_stands_still_while_a_source_hears_nothing_and_not_for_ever() {
+    let yard = Yard::new(1);
+    let [one, other] = ["one", "other"].map(|name| SourceName::parse(name).unwrap());
+    yard.tick_after(10);
+    yard.clock.advance(5);
+    yard.dispatcher.set_deaf(&one, true);
+    assert_eq!(yard.tick_after(0), 0, "until then it was heard");
+    assert_eq!(yard.tick_after(LONGEST_TICK), 0);
+    yard.dispatcher.set_deaf(&other, true);
+    yard.dispatcher.set_deaf(&one, false);
+    assert_eq!(yard.tick_after(LONGEST_TICK), 0);
+    yard.dispatcher.set_deaf(&other, false);
+    assert_eq!(yard.tick_after(7), 7);
+
+    // One whose broker never comes back does not keep the others from being missed.
+    yard.dispatcher.set_deaf(&one, true);
+    for _ in 0..LONGEST_DEAF / LONGEST_TICK {
+        assert_eq!(yard.tick_after(LONGEST_TICK), 0);
+        yard.dispatcher.set_deaf(&one, true);
+    }
+    assert_eq!(yard.tick_after(7), 7);
+    yard.dispatcher.set_deaf(&other, true);
+    assert_eq!(yard.tick_after(7), 0);
+    yard.dispatcher.set_deaf(&other, false);
+    yard.dispatcher.set_deaf(&one, false);
+    yard.dispatcher.set_deaf(&one, true);
+    assert_eq!(yard.tick_after(7), 0, "it was there meanwhile");
+}
+
+#[test]
 fn set_back_the_wall_clock_holds_the_time_of_batches_and_not_the_active_clock() {
     let yard = Yard::new(1);
     let at = yard.dispatcher.tick();

@@ -36,6 +36,8 @@ pub struct Place<'p> {
     /// Topic, partition, file; empty where the source has nothing of the kind.
     pub label: &'p str,
     pub offset: Option<i64>,
+    /// What the source gave as the sensor of readings that name none, where that is neither in the payload nor in the label.
+    pub key: Option<&'p str>,
 }
 
 pub struct DraftBatch<'i> {
@@ -212,6 +214,7 @@ impl<'i> DraftBatch<'i> {
         self.dead_letters.push(DeadLetter {
             source: self.intake.source().clone(),
             position: parcel.place.to_string(),
+            key: parcel.place.key.map(str::to_owned),
             sensor,
             payload,
             reason: refusal.kind,

@@ -79,7 +79,7 @@ impl HttpIngest {
     }
 
     /// Stores what a dead letter holds, with the room of HTTP but as its source would take it now: by that source's mapping, and
-    /// with what its position, a topic, tells. A reading in our own words needs neither. `source` is `None` if it is gone.
+    /// with what its position, a topic, and the key of its message tell. A reading in our own words needs neither. `source` is `None` if it is gone.
     pub async fn replay(
         &self,
         letter: &DeadLetter,
@@ -92,14 +92,18 @@ impl HttpIngest {
             mapping.pointers = None;
         }
         let intake = self.intake.on_behalf_of(source, mapping);
+        let mut hints = intake.settings().mapping.hints(&letter.position);
+        let key = letter.key.as_deref();
+        hints.sensor = key.or(hints.sensor);
         let payload = Payload {
             bytes: &letter.payload,
             arrival: time,
             place: Place {
                 label: &letter.position,
                 offset: None,
+                key,
             },
-            hints: intake.settings().mapping.hints(&letter.position),
+            hints,
         };
         self.take(&intake, payload, None).await
     }

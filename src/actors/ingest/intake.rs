@@ -102,6 +102,12 @@ impl Intake {
         self.rails.clock().now()
     }
 
+    /// Whether the source has nobody to hear its sensors by, so that none of them is to be missed: see
+    /// [`Dispatcher::set_deaf`](crate::actors::dispatcher::Dispatcher::set_deaf).
+    pub fn set_deaf(&self, deaf: bool) {
+        self.rails.set_deaf(&self.source, deaf);
+    }
+
     /// Readings that could be sent off at once.
     pub fn room(&self) -> usize {
         self.permits.available()

@@ -142,6 +142,7 @@ fn payloads_of_one_batch_keep_their_time_place_and_hints_apart() {
         place: Place {
             label: "topic/3",
             offset: Some(offset),
+            key: None,
         },
         hints: Hints {
             sensor,

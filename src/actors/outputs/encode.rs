@@ -4,11 +4,12 @@
 //! same record becomes the same bytes, but for a unit that changed meanwhile. What is not a number is null.
 
 use rustc_hash::FxHashMap;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use super::{Filter, Kind, Message};
 use crate::actors::registry::{Registry, SeriesName};
-use crate::domain::{Anomaly, Flags, SeriesId, Timestamp, WindowResult};
+use crate::domain::{Anomaly, Flags, SeriesId, Timestamp};
+use crate::shown::{Time, WindowBody};
 use crate::storage::Wanted;
 use crate::storage::outbox::{Record, Sendable};
 
@@ -43,22 +44,6 @@ struct ReadingBody {
 }
 
 #[derive(Serialize)]
-struct WindowBody {
-    kind: &'static str,
-    size_seconds: f64,
-    start: Time,
-    end: Time,
-    count: u64,
-    min: f64,
-    max: f64,
-    mean: f64,
-    stddev: f64,
-    first: f64,
-    last: f64,
-    revision: u32,
-}
-
-#[derive(Serialize)]
 struct AnomalyBody<'a> {
     timestamp: Time,
     value: f64,
@@ -69,14 +54,6 @@ struct AnomalyBody<'a> {
     low: Option<f64>,
     high: Option<f64>,
     explanation: &'a str,
-}
-
-struct Time(Timestamp);
-
-impl Serialize for Time {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&self.0)
-    }
 }
 
 impl<'e> Encoder<'e> {
@@ -162,25 +139,6 @@ fn encode<T: Serialize>(id: &str, name: &SeriesName, processed_at: Timestamp, of
     };
     // Text and numbers can always be written to memory.
     serde_json::to_vec(&body).unwrap_or_default()
-}
-
-impl From<&WindowResult> for WindowBody {
-    fn from(window: &WindowResult) -> Self {
-        Self {
-            kind: window.span.kind.as_str(),
-            size_seconds: window.span.size as f64 / 1e6,
-            start: Time(window.span.start),
-            end: Time(window.span.end()),
-            count: window.count,
-            min: window.min,
-            max: window.max,
-            mean: window.mean,
-            stddev: window.stddev,
-            first: window.first,
-            last: window.last,
-            revision: window.revision,
-        }
-    }
 }
 
 impl<'a> From<&'a Anomaly> for AnomalyBody<'a> {

@@ -202,7 +202,7 @@ fn changes(group: &CommitGroup, report: &CommitReport, mut tell: impl FnMut(Seri
             tell(*series, Rows::Readings, *time);
         }
         let closed = outcome.windows.iter().map(|window| &window.span);
-        for span in closed.chain(&outcome.recompute) {
+        for span in closed.chain(&outcome.recompute).chain(&outcome.revise) {
             tell(span.series, Rows::Windows, span.start);
         }
     }

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::Ordering;
 
+use rustc_hash::FxHashSet;
+
 use super::{HomeId, Registry, Tenure};
 use crate::domain::{Home, SensorKey, SeriesId};
 use crate::storage::Scope;
@@ -63,6 +65,20 @@ impl Registry {
         names
             .sensor(key)
             .is_some_and(|sensor| names.homes.is_ours(sensor.home))
+    }
+
+    /// Those among `keys` that come through more than one home; none where one instance has everything.
+    pub fn scattered(&self, keys: impl Iterator<Item = SensorKey>) -> FxHashSet<SensorKey> {
+        if !self.is_shared() {
+            return FxHashSet::default();
+        }
+        let names = self.names.read();
+        let is_scattered = |key: &SensorKey| {
+            names
+                .sensor(*key)
+                .is_some_and(|sensor| sensor.home == HomeId::SEVERAL)
+        };
+        keys.filter(is_scattered).collect()
     }
 
     /// Those among `keys` that are not known, or not ours.

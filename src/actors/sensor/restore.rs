@@ -206,6 +206,7 @@ impl Sensor {
             outcome.dead_letters.push(DeadLetter {
                 source: source.clone(),
                 position: String::new(),
+                key: None,
                 sensor: Some(self.key),
                 payload: name.map_or_else(Vec::new, |name| name.canonical(reading)),
                 reason: RejectReason::Panic,

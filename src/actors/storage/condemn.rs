@@ -117,6 +117,7 @@ fn sensors(batch: &CompleteBatch, registry: &Registry) -> Vec<SensorKey> {
         let series = outcome.windows.iter().map(|window| window.span.series);
         let series = series
             .chain(outcome.recompute.iter().map(|span| span.series))
+            .chain(outcome.revise.iter().map(|span| span.series))
             .chain(outcome.anomalies.iter().map(|anomaly| anomaly.series))
             .chain(outcome.poison.iter().map(|(series, _)| *series));
         found.extend(series.filter_map(|series| registry.sensor_of(series)));
@@ -164,6 +165,7 @@ fn without(batch: &CompleteBatch, condemned: &Condemned, registry: &Registry) ->
             outcome.dead_letters.push(DeadLetter {
                 source: batch.source.clone(),
                 position: String::new(),
+                key: None,
                 sensor: Some(row.sensor),
                 payload: name.map_or_else(Vec::new, |name| name.canonical(&row.reading)),
                 reason: RejectReason::Refused,
@@ -218,9 +220,11 @@ fn retain(batch: &mut CompleteBatch, registry: &Registry, keep: impl Fn(SensorKe
     batch.series.retain(|series| keep(series.sensor));
     for outcome in &mut batch.outcomes {
         outcome.rows.retain(|row| keep(row.sensor));
+        outcome.scattered.retain(|sensor| keep(*sensor));
         outcome.snapshots.retain(|snapshot| keep(snapshot.sensor));
         outcome.windows.retain(|window| keep_series(window.span.series));
         outcome.recompute.retain(|span| keep_series(span.series));
+        outcome.revise.retain(|span| keep_series(span.series));
         outcome.anomalies.retain(|anomaly| keep_series(anomaly.series));
         outcome.poison.retain(|(series, _)| keep_series(*series));
     }
@@ -313,6 +317,7 @@ mod tests {
         DeadLetter {
             source: SourceName::parse("test").unwrap(),
             position: String::new(),
+            key: None,
             sensor: Some(sensor),
             payload: Vec::new(),
             reason: RejectReason::Conflict,

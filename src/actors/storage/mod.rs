@@ -7,4 +7,5 @@ pub mod maintenance;
 pub mod neighbors;
 pub mod progress;
 pub mod retry;
+mod scattered;
 pub mod writer;

@@ -11,7 +11,7 @@
 //!   crash of this actor) rewinds the pipeline. A rewind
 //!   claims the writer's row anew before anything is committed or read, so that a commit left over from before is
 //!   behind us, whatever became of it. Then it learns what other instances have done meanwhile: which names they have made,
-//!   and which partitions they have taken.
+//!   which sensors come through them, too, and which partitions they have taken.
 //!
 //! How it fails: while the database is away it holds its group and tries again; permits run out and sources wait. When another
 //! process has claimed the row, it stops for good and says so: see [`Fault`].
@@ -27,17 +27,19 @@ use super::condemn::{self, Committed};
 use super::group::Siding;
 use super::progress::Progress;
 use super::retry::{self, GiveUp};
+use super::scattered;
 use crate::actors::Rails;
 use crate::actors::batch::{Arrival, Receipt, Terminus, Ticket};
 use crate::actors::dispatcher::{Condemned, NUMBER_BLOCK};
 use crate::actors::hub::Live;
 use crate::actors::query_cache::QueryCache;
 use crate::actors::registry::{Registry, Tenure};
+use crate::actors::shard::env::Catalog;
 use crate::actors::statistics::Statistics;
 use crate::actors::supervision::Supervise;
 use crate::domain::{BatchNumber, Home, LedgerDelta, SensorId};
 use crate::metrics::Metrics;
-use crate::storage::{BatchReport, CommitGroup, InstanceId, Store, StoreError, WriterState};
+use crate::storage::{BatchReport, CommitGroup, InstanceId, Scope, Store, StoreError, WriterState};
 
 /// A batch that has waited longer than this for its commit holds the active clock.
 const HELD_AFTER: Duration = Duration::from_secs(1);
@@ -51,6 +53,7 @@ pub struct WriterParts {
     pub store: Arc<dyn Store>,
     pub instance: InstanceId,
     pub dispatcher: Arc<Rails>,
+    pub catalog: Arc<dyn Catalog>,
     pub progress: Arc<watch::Sender<Progress>>,
     pub statistics: Arc<Statistics>,
     pub metrics: Arc<Metrics>,
@@ -98,7 +101,7 @@ impl StorageWriter {
         if self.busy.is_some() || !self.claimed {
             return;
         }
-        let (batches, tickets): (Vec<_>, Vec<_>) = self
+        let (mut batches, tickets): (Vec<_>, Vec<_>) = self
             .siding
             .depart()
             .into_iter()
@@ -108,6 +111,8 @@ impl StorageWriter {
             return;
         };
         let epoch = self.siding.epoch();
+        let (registry, catalog) = (self.parts.dispatcher.registry(), &self.parts.catalog);
+        scattered::ask(&mut batches, registry, catalog.as_ref());
         let group = Arc::new(CommitGroup {
             instance: self.parts.instance.clone(),
             batches,
@@ -415,6 +420,8 @@ async fn claim_anew(
         }
     }
     if registry.is_shared() {
+        let (sensors, series) = store.load_registry(&Scope::Homes(vec![Home::several()])).await?;
+        registry.refresh(sensors, series);
         let tenures = registry.tenures();
         let owned = store.owned_positions().await?;
         let owned: FxHashSet<Home> = owned

@@ -17,11 +17,19 @@ pub(super) use tumbling::Tumbling;
 use super::config::WindowSpec;
 use super::effects::Effects;
 use super::view::OpenWindow;
-use crate::domain::{SeriesId, Timestamp};
+use crate::domain::{SeriesId, Timestamp, WindowSpan};
+
+/// The window of `series` that `time` falls in.
+pub fn span_at(spec: WindowSpec, series: SeriesId, time: Timestamp) -> WindowSpan {
+    Windows::new(spec).span_at(series, time)
+}
 
 /// What every kind of window does.
 pub(super) trait WindowSet {
     fn spec(&self) -> WindowSpec;
+
+    /// The window of `series` that `time` falls in.
+    fn span_at(&self, series: SeriesId, time: Timestamp) -> WindowSpan;
 
     /// Takes a new reading. If its window is closed, the window is to be recomputed.
     fn accept(

@@ -79,6 +79,10 @@ impl WindowSet for Tumbling {
         WindowSpec::Tumbling { size: self.size }
     }
 
+    fn span_at(&self, series: SeriesId, time: Timestamp) -> WindowSpan {
+        self.span(series, self.start_of(time))
+    }
+
     fn accept(
         &mut self,
         series: SeriesId,

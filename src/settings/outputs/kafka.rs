@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{KEEP, MAX_SIZE};
+use super::{KEEP, MAX_SIZE, OutputTopics};
 use crate::settings::SeriesMatch;
 use crate::settings::sources::{KafkaSasl, KafkaTls, kafka_client};
 use crate::settings::units;
@@ -27,7 +27,7 @@ pub struct KafkaOutputSettings {
     /// How much of it.
     #[serde(with = "units::size")]
     pub max_size: u64,
-    pub topics: KafkaTopics,
+    pub topics: OutputTopics,
     /// Which series are sent.
     #[serde(rename = "match")]
     pub matches: SeriesMatch,
@@ -40,15 +40,6 @@ pub struct KafkaOutputSettings {
     pub options: BTreeMap<String, String>,
 }
 
-/// Where each kind goes; what is empty is not sent.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct KafkaTopics {
-    pub readings: String,
-    pub windows: String,
-    pub anomalies: String,
-}
-
 impl Default for KafkaOutputSettings {
     fn default() -> Self {
         Self {
@@ -56,7 +47,7 @@ impl Default for KafkaOutputSettings {
             brokers: Vec::new(),
             keep: Some(KEEP),
             max_size: MAX_SIZE,
-            topics: KafkaTopics::default(),
+            topics: OutputTopics::default(),
             matches: SeriesMatch::default(),
             tls: None,
             sasl: None,
@@ -74,23 +65,13 @@ impl KafkaOutputSettings {
                 "is needed, such as [\"localhost:9092\"]".to_owned(),
             ));
         }
-        let KafkaTopics {
-            readings,
-            windows,
-            anomalies,
-        } = &self.topics;
-        let topics = [
-            ("topics.readings", readings),
-            ("topics.windows", windows),
-            ("topics.anomalies", anomalies),
-        ];
-        if topics.iter().all(|(_, topic)| topic.is_empty()) {
+        if self.topics.are_none() {
             found.push((
                 "topics".to_owned(),
                 "has none: name one at least, such as { readings = \"sensor-readings-clean\" }".to_owned(),
             ));
         }
-        for (key, topic) in topics {
+        for (key, topic) in self.topics.by_key() {
             if !topic.is_empty() && !kafka_client::is_topic(topic) {
                 found.push((key.to_owned(), kafka_client::no_topic(topic)));
             }

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize, Serializer};
 
-pub use kafka::{KafkaOutputSettings, KafkaTopics};
-pub use mqtt::{MqttOutputSettings, MqttTopics};
+pub use kafka::KafkaOutputSettings;
+pub use mqtt::MqttOutputSettings;
 
 /// How long what cannot be sent is kept, where nothing is said.
 const KEEP: Duration = Duration::from_secs(7 * 86_400);
@@ -20,6 +20,30 @@ const MAX_SIZE: u64 = 1 << 30;
 pub enum OutputSettings {
     Kafka(Box<KafkaOutputSettings>),
     Mqtt(Box<MqttOutputSettings>),
+}
+
+/// Where each kind goes; what is empty is not sent.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct OutputTopics {
+    pub readings: String,
+    pub windows: String,
+    pub anomalies: String,
+}
+
+impl OutputTopics {
+    /// Each with its key below the output's own.
+    fn by_key(&self) -> [(&'static str, &str); 3] {
+        [
+            ("topics.readings", &self.readings),
+            ("topics.windows", &self.windows),
+            ("topics.anomalies", &self.anomalies),
+        ]
+    }
+
+    fn are_none(&self) -> bool {
+        self.by_key().iter().all(|(_, topic)| topic.is_empty())
+    }
 }
 
 impl OutputSettings {

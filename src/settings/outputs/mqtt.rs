@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{KEEP, MAX_SIZE};
-use crate::settings::sources::mqtt_keep_alive;
+use super::{KEEP, MAX_SIZE, OutputTopics};
+use crate::settings::sources::{client_problems, mqtt_keep_alive};
 use crate::settings::{BrokerUrl, MqttVersion, SeriesMatch, TlsSettings, units};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -39,20 +39,12 @@ pub struct MqttOutputSettings {
     /// How much of it.
     #[serde(with = "units::size")]
     pub max_size: u64,
-    pub topics: MqttTopics,
+    /// With `{sensor_id}` and `{metric}`.
+    pub topics: OutputTopics,
     /// Which series are sent.
     #[serde(rename = "match")]
     pub matches: SeriesMatch,
     pub tls: TlsSettings,
-}
-
-/// Where each kind goes, with `{sensor_id}` and `{metric}`; what is empty is not sent.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct MqttTopics {
-    pub readings: String,
-    pub windows: String,
-    pub anomalies: String,
 }
 
 impl Default for MqttOutputSettings {
@@ -69,7 +61,7 @@ impl Default for MqttOutputSettings {
             retain: false,
             keep: Some(KEEP),
             max_size: MAX_SIZE,
-            topics: MqttTopics::default(),
+            topics: OutputTopics::default(),
             matches: SeriesMatch::default(),
             tls: TlsSettings::default(),
         }
@@ -89,22 +81,12 @@ impl MqttOutputSettings {
             "brokers",
             "needs at least one broker, such as \"mqtt://127.0.0.1:1883\"",
         );
-        let MqttTopics {
-            readings,
-            windows,
-            anomalies,
-        } = &self.topics;
-        let topics = [
-            ("topics.readings", readings),
-            ("topics.windows", windows),
-            ("topics.anomalies", anomalies),
-        ];
         must(
-            topics.iter().any(|(_, topic)| !topic.is_empty()),
+            !self.topics.are_none(),
             "topics",
             "has none: name one at least, such as { readings = \"sensorhive/{sensor_id}/{metric}\" }",
         );
-        for (key, topic) in topics {
+        for (key, topic) in self.topics.by_key() {
             let bare = topic.replace("{sensor_id}", "").replace("{metric}", "");
             must(
                 !bare.contains(['{', '}']),
@@ -117,22 +99,11 @@ impl MqttOutputSettings {
                 "is no topic: it must not have `+` or `#`, nor more than 1,024 bytes",
             );
         }
-        must(
-            self.client_id
-                .as_ref()
-                .is_none_or(|id| (1..=256).contains(&id.len())),
-            "client_id",
-            "must have 1 to 256 bytes",
-        );
-        must(
-            self.password_file.is_none() || self.username.is_some(),
-            "password_file",
-            "needs a `username`",
-        );
-        must(
-            self.tls.cert_file.is_some() == self.tls.key_file.is_some(),
-            "tls.cert_file",
-            "and `tls.key_file` need each other",
+        let of_client = client_problems(&self.client_id, &self.username, &self.password_file, &self.tls);
+        found.extend(
+            of_client
+                .into_iter()
+                .map(|(key, _, message)| (key.to_owned(), message.to_owned())),
         );
         found
     }

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize, Serializer};
 
 pub use host::HostSettings;
 pub use kafka::{KafkaReset, KafkaSasl, KafkaSettings, KafkaTls, SaslMechanism};
-pub(super) use mqtt::keep_alive as mqtt_keep_alive;
 pub use mqtt::{BrokerUrl, MqttSettings, MqttVersion, Retained, StatusSettings, TlsSettings};
+pub(super) use mqtt::{client_problems, keep_alive as mqtt_keep_alive};
 pub use simulated::SimulatedSettings;
 
 /// Kinds that are known but not part of this version.

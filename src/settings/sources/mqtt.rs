@@ -220,6 +220,34 @@ mod session_expiry {
     }
 }
 
+/// What does not fit in the keys that every client of a broker has: each with its key, that of another that is to blame as much, and
+/// what is wrong.
+pub(in crate::settings) fn client_problems(
+    client_id: &Option<String>,
+    username: &Option<String>,
+    password_file: &Option<PathBuf>,
+    tls: &TlsSettings,
+) -> Vec<(&'static str, &'static str, &'static str)> {
+    let mut found = Vec::new();
+    if client_id
+        .as_ref()
+        .is_some_and(|id| !(1..=256).contains(&id.len()))
+    {
+        found.push(("client_id", "client_id", "must have 1 to 256 bytes"));
+    }
+    if password_file.is_some() && username.is_none() {
+        found.push(("password_file", "username", "needs a `username`"));
+    }
+    if tls.cert_file.is_some() != tls.key_file.is_some() {
+        found.push((
+            "tls.cert_file",
+            "tls.key_file",
+            "and `tls.key_file` need each other",
+        ));
+    }
+    found
+}
+
 /// What the protocol can say, in seconds.
 pub(in crate::settings) fn keep_alive<'de, D: Deserializer<'de>>(
     deserializer: D,

@@ -9,6 +9,7 @@ use sqlx::{AssertSqlSafe, Row};
 
 use super::fault::Fault;
 use super::partitions::Layout;
+use super::snapshot::in_snapshot;
 use super::statement::{limit as bounded, number};
 use super::time::Time;
 use super::{PostgresStore, dropped, restored};
@@ -31,14 +32,10 @@ const PAGE: &str = "SELECT r.series_id, r.time, r.value, r.seq, r.flags
 const NEXT_PAST: &str = "SELECT min(r.time) FROM series s CROSS JOIN LATERAL (SELECT time FROM readings_past
     WHERE series_id = s.id AND time >= $1 ORDER BY time LIMIT 1) r";
 
-/// Reads in a transaction of its own and says what was read where it fails.
+/// Reads in a snapshot of its own and says what was read where it fails.
 macro_rules! load {
     ($store:ident, $what:expr, $question:path $(, $argument:expr)*) => {{
-        let answer = async {
-            let mut reader = $store.snapshot().await?;
-            let answer = $question(reader.connection() $(, $argument)*).await;
-            reader.finish(answer, true).await
-        };
+        let answer = async { in_snapshot!($store.snapshot(), $question $(, $argument)*) };
         answer.await.map_err(|fault: Fault| fault.during($what))
     }};
 }

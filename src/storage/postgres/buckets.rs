@@ -10,7 +10,6 @@
 use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, Row};
 
-use super::connection::command;
 use super::fault::Fault;
 use super::partitions::Layout;
 use super::resolution::{DAY, HOUR, OF_BUCKETS, Resolution, floor, stretches, sum_of_values};
@@ -55,7 +54,7 @@ pub(super) const BACKWARD: &str = walk!(next: "time >= $2 AND time < walk.start"
 const STATE: &str = "SELECT until, ARRAY(SELECT DISTINCT hour FROM rollup_dirty WHERE series_id = $1 AND hour >= $2 AND hour < $3 ORDER BY hour)
     FROM rollup_state WHERE name = 'done'";
 
-/// Without the poisonous readings, as in windows. Begins a transaction that the caller ends.
+/// Without the poisonous readings, as in windows. The caller holds a read transaction.
 pub(super) async fn buckets(
     connection: &mut PgConnection,
     layout: &Layout,
@@ -63,7 +62,6 @@ pub(super) async fn buckets(
     page: &Page,
     step: Micros,
 ) -> Result<Vec<Bucket>, Fault> {
-    command(connection, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
     if step <= 0 {
         return Err(Fault::found(
             ErrorClass::Refused,

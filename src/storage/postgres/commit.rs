@@ -12,7 +12,9 @@ use super::entries::Pending;
 use super::fault::Fault;
 use super::statement::{bytes, number, text};
 use super::time::Time;
-use super::{EntrySettings, arrivals, entries, ledger, outbox, positions, readings, rollup, windows};
+use super::{
+    EntrySettings, arrivals, entries, ledger, outbox, positions, readings, rollup, scattered, windows,
+};
 use crate::domain::{BatchTime, DeadLetter, Home, Timestamp};
 use crate::storage::commit::MADE_ELSEWHERE;
 use crate::storage::judgement::outcomes;
@@ -27,14 +29,17 @@ pub(super) struct Course {
     pub way: readings::Way,
     pub pending: Pending,
     pub entries: EntrySettings,
+    /// Whether there may be other instances.
+    pub shared: bool,
 }
 
 impl Course {
-    pub fn new(entries: EntrySettings) -> Self {
+    pub fn new(entries: EntrySettings, shared: bool) -> Self {
         Self {
             way: readings::Way::default(),
             pending: Pending::Unknown,
             entries,
+            shared,
         }
     }
 
@@ -76,7 +81,13 @@ pub(super) async fn write(
     let claimed = advance_writer(connection, group, claim).await?;
     let batches = &group.batches;
     positions::hold(connection, batches).await?;
+    if course.shared {
+        scattered::guard(connection, batches).await?;
+    }
     write_sensors(connection, batches).await?;
+    if course.shared {
+        scattered::check(connection, batches).await?;
+    }
     write_series(connection, batches).await?;
     write_batch_times(connection, batches).await?;
 
@@ -86,7 +97,13 @@ pub(super) async fn write(
     let pending = ledger::write_sensors(connection, group, &judged, course.pending, course.entries).await?;
     ledger::write_sources(connection, batches).await?;
     let mut news = News::default();
-    let revised = windows::write(connection, batches, wanted.windows.then_some(&mut news)).await?;
+    let revised = windows::write(
+        connection,
+        batches,
+        course.shared,
+        wanted.windows.then_some(&mut news),
+    )
+    .await?;
     write_anomalies(connection, batches, wanted.anomalies.then_some(&mut news)).await?;
     write_snapshots(connection, batches).await?;
     let contradictions = readings::dead_letters(connection, batches, &judged).await?;
@@ -334,10 +351,11 @@ async fn write_dead_letters(
         return Ok(());
     }
     sqlx::query(
-        "INSERT INTO dead_letters (time, source, position, sensor_id, reason, detail, payload)
-         SELECT time, source, position, sensor_id, reason, detail, payload
-         FROM unnest($1::timestamptz[], $2::text[], $3::text[], $4::integer[], $5::text[], $6::text[], $7::bytea[])
-             WITH ORDINALITY AS letter (time, source, position, sensor_id, reason, detail, payload, place) ORDER BY place",
+        "INSERT INTO dead_letters (time, source, position, sensor_id, reason, detail, payload, message_key)
+         SELECT time, source, position, sensor_id, reason, detail, payload, message_key
+         FROM unnest($1::timestamptz[], $2::text[], $3::text[], $4::integer[], $5::text[], $6::text[], $7::bytea[], $8::text[])
+             WITH ORDINALITY AS letter (time, source, position, sensor_id, reason, detail, payload, message_key, place)
+         ORDER BY place",
     )
     .bind(letters.iter().map(|(at, _)| Time(at.now)).collect::<Vec<_>>())
     .bind(letters.iter().map(|(_, letter)| letter.source.as_str()).collect::<Vec<_>>())
@@ -346,6 +364,7 @@ async fn write_dead_letters(
     .bind(letters.iter().map(|(_, letter)| letter.reason.as_str()).collect::<Vec<_>>())
     .bind(letters.iter().map(|(_, letter)| text(&letter.detail)).collect::<Vec<_>>())
     .bind(letters.iter().map(|(_, letter)| bytes(&letter.payload, DeadLetter::MAX_PAYLOAD)).collect::<Vec<_>>())
+    .bind(letters.iter().map(|(_, letter)| letter.key.as_deref().map(text)).collect::<Vec<_>>())
     .execute(connection)
     .await?;
     Ok(())

@@ -66,6 +66,10 @@ impl Servers {
         format!("{}/{}", hosts.join(","), database.unwrap_or_default())
     }
 
+    fn are_several(&self) -> bool {
+        self.options.len() > 1
+    }
+
     /// Connects to the server that takes writes, beginning with the one that did so last.
     pub async fn connect(&self) -> Result<PgConnection, Fault> {
         let first = self.primary.load(Ordering::Relaxed);
@@ -242,16 +246,15 @@ impl Readers {
 
     /// A connection whose every query is limited in time.
     pub async fn take(&self, servers: &Servers) -> Result<Reader, Fault> {
-        let pool = self.current(servers);
-        Ok(Reader(Some(pool.acquire().await?)))
-    }
-
-    /// A transaction that sees one commit and is not limited in time.
-    pub async fn snapshot(&self, servers: &Servers) -> Result<Reader, Fault> {
-        let mut reader = self.take(servers).await?;
-        let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = 0";
-        within(servers.timeout, command(reader.connection(), begin)).await?;
-        Ok(reader)
+        if servers.are_several() {
+            // Whoever only reads would never learn from the writer that another one is the primary now.
+            match within(servers.timeout, self.current(servers).acquire()).await {
+                Ok(connection) => return Ok(Reader(Some(connection))),
+                Err(_) => drop(servers.connect().await?),
+            }
+        }
+        let connection = self.current(servers).acquire().await?;
+        Ok(Reader(Some(connection)))
     }
 
     /// How long to wait for the answer to a query: a little longer than the server lets it run.

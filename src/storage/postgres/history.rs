@@ -5,6 +5,8 @@ use async_trait::async_trait;
 
 use super::connection::within;
 use super::fault::Fault;
+use super::partitions::Layout;
+use super::snapshot::in_snapshot;
 use super::statement::{number, text};
 use super::time::Time;
 use super::{PostgresStore, arrivals, buckets, expire, records, series};
@@ -28,22 +30,34 @@ macro_rules! ask {
     }};
 }
 
+/// The same for rows that may be compressed meanwhile. Where none are, one statement sees one commit by itself.
+macro_rules! look {
+    ($store:ident, $what:literal, $($question:ident)::+($($argument:expr),*)) => {
+        match &$store.layout {
+            Layout::Partitions(_) => ask!($store, $what, $($question)::+($($argument),*)),
+            Layout::Hypertables { .. } => {
+                let answer = async { in_snapshot!($store.view(), $($question)::+ $(, $argument)*) };
+                let answer = within($store.readers.patience(), answer).await;
+                answer.map_err(|fault: Fault| fault.while_asking($what))
+            }
+        }
+    };
+}
+
 impl PostgresStore {
     async fn read_buckets(&self, series: SeriesId, range: &Page, step: i64) -> Result<Vec<Bucket>, Fault> {
-        let mut reader = self.reader().await?;
-        let found = buckets::buckets(reader.connection(), &self.layout, series, range, step).await;
-        reader.finish(found, true).await
+        in_snapshot!(self.view(), buckets::buckets, &self.layout, series, range, step)
     }
 }
 
 #[async_trait]
 impl History for PostgresStore {
     async fn readings(&self, series: SeriesId, range: &Page) -> Result<Vec<StoredPoint>, StoreError> {
-        ask!(self, "reading readings", series::readings(series, range))
+        look!(self, "reading readings", series::readings(series, range))
     }
 
     async fn windows(&self, series: SeriesId, range: &Page) -> Result<Vec<WindowResult>, StoreError> {
-        ask!(self, "reading windows", series::windows(series, range))
+        look!(self, "reading windows", series::windows(series, range))
     }
 
     async fn anomalies(&self, series: &[SeriesId], range: &Page) -> Result<Vec<Anomaly>, StoreError> {
@@ -59,7 +73,7 @@ impl History for PostgresStore {
     }
 
     async fn latest(&self, series: &[SeriesId]) -> Result<Vec<(SeriesId, StoredPoint)>, StoreError> {
-        ask!(self, "reading the latest values", series::latest(series))
+        look!(self, "reading the latest values", series::latest(series))
     }
 
     async fn sensor_ledger(&self, sensor: SensorKey) -> Result<SensorRecord, StoreError> {

@@ -33,8 +33,10 @@ mod resolution;
 mod restore;
 mod restored;
 mod rollup;
+mod scattered;
 mod series;
 mod settings;
+mod snapshot;
 mod statement;
 mod time;
 mod windows;
@@ -54,6 +56,7 @@ use self::fault::Fault;
 use self::leader::Leader;
 use self::partitions::{Layout, Partitions, Table};
 use self::rollup::Keeper;
+use self::snapshot::{LIMITED, Snapshot, UNHURRIED, in_snapshot};
 use super::{
     Archives, Claimed, CommitGroup, CommitReport, ErrorClass, InstanceId, Loaded, Numbers, Outbox, Scope,
     SensorDefinition, SeriesDefinition, Store, StoreError, Wanted, WriterState,
@@ -128,7 +131,7 @@ impl PostgresStore {
             claims: Mutex::default(),
             leader: Leader::new(settings.shared),
             outbox: settings.outbox,
-            course: Mutex::new(Course::new(settings.entries)),
+            course: Mutex::new(Course::new(settings.entries, settings.shared)),
         })
     }
 
@@ -137,9 +140,16 @@ impl PostgresStore {
         self.readers.take(&self.servers).await
     }
 
+    /// A read transaction for a question of people.
+    async fn view(&self) -> Result<Snapshot, Fault> {
+        let reader = self.reader().await?;
+        Snapshot::begin(reader, &self.layout, self.servers.timeout(), LIMITED).await
+    }
+
     /// A read transaction for the service itself, which takes the time it needs.
-    async fn snapshot(&self) -> Result<Reader, Fault> {
-        self.readers.snapshot(&self.servers).await
+    async fn snapshot(&self) -> Result<Snapshot, Fault> {
+        let reader = self.reader().await?;
+        Snapshot::begin(reader, &self.layout, self.servers.timeout(), UNHURRIED).await
     }
 
     /// Runs one statement that writes, in a transaction of its own, beside those of the batches.
@@ -217,14 +227,10 @@ impl PostgresStore {
     }
 }
 
-/// Reads in a transaction of its own and says what was read where it fails.
+/// Reads in a snapshot of its own and says what was read where it fails.
 macro_rules! load {
     ($store:ident, $what:literal, $question:path $(, $argument:expr)*) => {{
-        let answer = async {
-            let mut reader = $store.snapshot().await?;
-            let answer = $question(reader.connection() $(, $argument)*).await;
-            reader.finish(answer, true).await
-        };
+        let answer = async { in_snapshot!($store.snapshot(), $question $(, $argument)*) };
         let answer = within(LOAD_TIMEOUT, answer).await;
         answer.map_err(|fault: Fault| fault.during($what))
     }};
@@ -375,13 +381,8 @@ impl Store for PostgresStore {
         room.map_err(|fault| fault.during(what))?;
         let writing = self.writer.begin(&self.servers).await;
         let mut writing = writing.map_err(|fault| fault.during(what))?;
-        let work = commit::write(
-            writing.connection(),
-            group,
-            claim,
-            Course::new(EntrySettings::default()),
-            self.outbox,
-        );
+        let course = Course::new(EntrySettings::default(), self.course.lock().shared);
+        let work = commit::write(writing.connection(), group, claim, course, self.outbox);
         let result = within(self.writer.limit, work).await;
         let result = result.map_err(|fault| self.dropped_elsewhere(fault));
         writing.undo(what, result).await.map(drop)
@@ -394,20 +395,16 @@ impl Store for PostgresStore {
         })
     }
 
+    /// Asked where writes go: after a failover the former primary, should it come back, does not know.
     async fn last_batch(&self, instance: &InstanceId) -> Result<Option<BatchNumber>, StoreError> {
         let what = "reading the last batch";
-        let answer = async {
-            let mut reader = self.reader().await?;
-            let row =
-                sqlx::query_scalar::<_, Option<i64>>("SELECT last_batch FROM writers WHERE instance = $1")
-                    .bind(&instance.0)
-                    .fetch_optional(reader.connection())
-                    .await
-                    .map_err(Fault::from);
-            reader.finish(row, false).await
-        };
-        let last = within(self.readers.patience(), answer).await;
-        let last = last.map_err(|fault: Fault| fault.during(what))?;
+        let writing = self.writer.begin(&self.servers).await;
+        let mut writing = writing.map_err(|fault| fault.during(what))?;
+        let row = sqlx::query_scalar::<_, Option<i64>>("SELECT last_batch FROM writers WHERE instance = $1")
+            .bind(&instance.0)
+            .fetch_optional(writing.connection());
+        let row = within(self.writer.limit, row).await;
+        let last = writing.undo(what, row).await?;
         Ok(last.flatten().map(|number| BatchNumber(number as u64)))
     }
 

@@ -96,7 +96,7 @@ pub(super) async fn dead_letters(
     limit: usize,
 ) -> Result<Vec<StoredDeadLetter>, Fault> {
     let rows = sqlx::query(
-        "SELECT id, time, source, position, sensor_id, reason, detail, replayed_at, payload FROM dead_letters
+        "SELECT id, time, source, position, sensor_id, reason, detail, replayed_at, payload, message_key FROM dead_letters
          WHERE id < $1 ORDER BY id DESC LIMIT $2",
     )
     .bind(before.unwrap_or(i64::MAX))
@@ -111,7 +111,7 @@ pub(super) async fn dead_letter(
     id: i64,
 ) -> Result<Option<StoredDeadLetter>, Fault> {
     let row = sqlx::query(
-        "SELECT id, time, source, position, sensor_id, reason, detail, replayed_at, payload FROM dead_letters
+        "SELECT id, time, source, position, sensor_id, reason, detail, replayed_at, payload, message_key FROM dead_letters
          WHERE id = $1",
     )
     .bind(id)
@@ -128,6 +128,7 @@ fn dead_letter_of(row: &PgRow) -> Result<StoredDeadLetter, Fault> {
         letter: DeadLetter {
             source: source(row, 2)?,
             position: row.try_get(3)?,
+            key: row.try_get(9)?,
             sensor: row
                 .try_get::<Option<i32>, _>(4)?
                 .map(|sensor| SensorKey(sensor as u32)),

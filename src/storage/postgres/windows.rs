@@ -3,13 +3,15 @@
 //! Invariants: a result for a window that is not stored yet is stored as it came; one equal to what is stored changes
 //! nothing, however often a replay brings it; one that differs means that more is known by now than either saw, so the
 //! window is computed from the stored rows like those of `recompute`. What becomes of it then is said by [`Rows::revise`].
+//! Windows of sensors that several instances have are always computed from the stored rows, under a lock: see [`scattered`].
 
 use futures_util::TryStreamExt;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use sqlx::Row;
 use sqlx::postgres::{PgConnection, PgRow};
 
 use super::fault::Fault;
+use super::scattered;
 use super::statement::number;
 use super::time::Time;
 use crate::domain::{Flags, SeriesId, Timestamp, WindowKind, WindowResult, WindowSpan};
@@ -33,16 +35,29 @@ const UPSERT: &str = "INSERT INTO windows
          revision = excluded.revision";
 
 /// Writes the group's windows. Returns those that were computed from rows and not empty, each with the place of the
-/// last batch that asked for it. What is new or revised goes to `news`, too, where that is wanted.
+/// last batch that asked for it. What is new or revised goes to `news`, too, where that is wanted. `shared`: there may be other
+/// instances.
 pub(super) async fn write(
     connection: &mut PgConnection,
     batches: &[CompleteBatch],
+    shared: bool,
     mut news: Option<&mut News>,
 ) -> Result<Vec<(usize, WindowResult)>, Fault> {
     let mut wanted: FxHashMap<WindowSpan, usize> = FxHashMap::default();
-    let closed: Vec<(usize, &WindowResult)> = outcomes(batches)
+    let mut closed: Vec<(usize, &WindowResult)> = outcomes(batches)
         .flat_map(|(batch, outcome)| outcome.windows.iter().map(move |window| (batch, window)))
         .collect();
+    if shared {
+        let scattered = scattered::hold(connection, series(batches)).await?;
+        closed.retain(|(batch, window)| {
+            let alone = !scattered.contains(&window.span.series);
+            if !alone {
+                wanted.insert(window.span, *batch);
+            }
+            alone
+        });
+        revise(connection, batches, &scattered, &mut wanted).await?;
+    }
     if !closed.is_empty() {
         if let Some(news) = news.as_deref_mut() {
             let spans: Vec<WindowSpan> = closed.iter().map(|(_, window)| window.span).collect();
@@ -82,6 +97,38 @@ pub(super) async fn write(
     let mut wanted: Vec<(WindowSpan, usize)> = wanted.into_iter().collect();
     wanted.sort_unstable();
     recompute(connection, &wanted, news).await
+}
+
+/// All that have a window to be written, or to be computed.
+fn series(batches: &[CompleteBatch]) -> impl Iterator<Item = SeriesId> {
+    outcomes(batches).flat_map(|(_, outcome)| {
+        let closed = outcome.windows.iter().map(|window| &window.span);
+        let asked = outcome.recompute.iter().chain(&outcome.revise);
+        closed.chain(asked).map(|span| span.series)
+    })
+}
+
+/// Wants those windows of `scattered` series that are stored and have new rows.
+async fn revise(
+    connection: &mut PgConnection,
+    batches: &[CompleteBatch],
+    scattered: &FxHashSet<SeriesId>,
+    wanted: &mut FxHashMap<WindowSpan, usize>,
+) -> Result<(), Fault> {
+    let asked: FxHashMap<WindowSpan, usize> = outcomes(batches)
+        .flat_map(|(batch, outcome)| outcome.revise.iter().map(move |span| (*span, batch)))
+        .filter(|(span, _)| scattered.contains(&span.series))
+        .collect();
+    if asked.is_empty() {
+        return Ok(());
+    }
+    let spans: Vec<WindowSpan> = asked.keys().copied().collect();
+    for span in stored(connection, &spans).await?.into_keys() {
+        if let Some(batch) = asked.get(&span) {
+            wanted.insert(span, *batch);
+        }
+    }
+    Ok(())
 }
 
 async fn recompute(

@@ -246,8 +246,8 @@ async fn write_snapshots(connection: &mut SqliteConnection, batches: &[CompleteB
 }
 
 static DEAD_LETTERS: MultiRow = MultiRow::new(
-    "INSERT INTO dead_letters (time, source, position, sensor_id, reason, detail, payload) VALUES",
-    "(?,?,?,?,?,?,?)",
+    "INSERT INTO dead_letters (time, source, position, sensor_id, reason, detail, payload, message_key) VALUES",
+    "(?,?,?,?,?,?,?,?)",
     "",
     512,
 );
@@ -284,7 +284,8 @@ async fn write_dead_letters(
                 .add(letter.sensor.map(|sensor| i64::from(sensor.0)))
                 .add(letter.reason.as_str())
                 .add(letter.detail.as_str())
-                .add(&letter.payload[..kept]);
+                .add(&letter.payload[..kept])
+                .add(letter.key.as_deref());
         })
         .await
 }

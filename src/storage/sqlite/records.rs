@@ -82,7 +82,7 @@ pub(super) async fn dead_letters(
     limit: usize,
 ) -> Result<Vec<StoredDeadLetter>, Fault> {
     let rows = sqlx::query(
-        "SELECT id, time, source, position, sensor_id, reason, detail, replayed_at, payload FROM dead_letters
+        "SELECT id, time, source, position, sensor_id, reason, detail, replayed_at, payload, message_key FROM dead_letters
          WHERE id < ? ORDER BY id DESC LIMIT ?",
     )
     .bind(before.unwrap_or(i64::MAX))
@@ -97,7 +97,7 @@ pub(super) async fn dead_letter(
     id: i64,
 ) -> Result<Option<StoredDeadLetter>, Fault> {
     let row = sqlx::query(
-        "SELECT id, time, source, position, sensor_id, reason, detail, replayed_at, payload FROM dead_letters
+        "SELECT id, time, source, position, sensor_id, reason, detail, replayed_at, payload, message_key FROM dead_letters
          WHERE id = ?",
     )
     .bind(id)
@@ -114,6 +114,7 @@ fn dead_letter_of(row: &SqliteRow) -> Result<StoredDeadLetter, Fault> {
         letter: DeadLetter {
             source: source(row, 2)?,
             position: row.try_get(3)?,
+            key: row.try_get(9)?,
             sensor: row.try_get::<Option<u32>, _>(4)?.map(SensorKey),
             reason: RejectReason::parse(reason)
                 .ok_or_else(|| Fault::unreadable(format!("unknown reason: {reason}")))?,

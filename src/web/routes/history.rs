@@ -10,7 +10,8 @@ use serde::Serialize;
 
 use crate::actors::query_cache::{Asked, Reading};
 use crate::actors::registry::{SensorInfo, SeriesName};
-use crate::domain::{Anomaly, SeriesId, Timestamp, WindowResult};
+use crate::domain::{Anomaly, SeriesId, Timestamp};
+use crate::shown::WindowBody;
 use crate::storage::history::{Page, RestartRow};
 use crate::web::answers::{self, Route};
 use crate::web::auth::{Access, Role};
@@ -39,24 +40,6 @@ pub struct SeriesPage<T> {
     /// To be given as `cursor` for what follows; absent at the end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
-}
-
-#[derive(Debug, Serialize, utoipa::ToSchema)]
-pub struct WindowBody {
-    pub kind: &'static str,
-    pub size_seconds: f64,
-    pub start: Time,
-    pub end: Time,
-    pub count: u64,
-    pub min: f64,
-    pub max: f64,
-    pub mean: f64,
-    /// Of the sample (n − 1).
-    pub stddev: f64,
-    pub first: f64,
-    pub last: f64,
-    /// 0 when it closed; one more each time late readings changed it.
-    pub revision: u32,
 }
 
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -335,25 +318,6 @@ impl<T> SeriesPage<T> {
             unit: name.unit,
             data,
             next,
-        }
-    }
-}
-
-impl From<&WindowResult> for WindowBody {
-    fn from(window: &WindowResult) -> Self {
-        Self {
-            kind: window.span.kind.as_str(),
-            size_seconds: window.span.size as f64 / 1e6,
-            start: Time(window.span.start),
-            end: Time(window.span.end()),
-            count: window.count,
-            min: window.min,
-            max: window.max,
-            mean: window.mean,
-            stddev: window.stddev,
-            first: window.first,
-            last: window.last,
-            revision: window.revision,
         }
     }
 }

@@ -47,7 +47,7 @@ async fn cut_between_a_commit_and_its_answer() {
 async fn delivered_three_times() {
     const BATCHES: u64 = 40;
     const READINGS: u64 = 50;
-    let Some(outage) = Outage::prepare("thrice", &Options::default()).await else {
+    let Some(outage) = Outage::with_answers("thrice", &Options::default()).await else {
         return;
     };
     outage.proxy.delay(Duration::from_millis(2));

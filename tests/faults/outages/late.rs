@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use sqlx::Executor;
 
-use super::Outage;
+use super::{ANSWERS, Outage};
 use crate::api::{Api, number};
 use crate::instance::{report, until};
 use crate::postgres_server::{Flavor, Options, Private};
@@ -38,7 +38,7 @@ async fn late_readings_reach_a_compressed_chunk() {
         return;
     };
     // Says so where the extension is missing.
-    let Some(outage) = Outage::on(server, Flavor::Timescale, "others").await else {
+    let Some(outage) = Outage::set_up(server, Flavor::Timescale, "others", &[], ANSWERS).await else {
         return;
     };
     let api = outage.instance.api.clone();

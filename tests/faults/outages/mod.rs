@@ -21,13 +21,22 @@ use crate::postgres_server::{Database, Flavor, Options, Private, Proxy};
 use crate::traffic::{Fleet, Load};
 
 /// What may be in flight is small, so that it is used up; what it takes in memory at most is far below the growth allowed.
-const FLAGS: [&str; 4] = [
+const FLAGS: [&str; 3] = [
     "limits.readings_in_flight=40000",
     "limits.batch_readings=1000",
-    "http.request_timeout=2s",
     "storage.write_timeout=3s",
 ];
+/// How long a request may take: until clients are refused while the database is away, or until they have their answer.
+const REFUSALS: &str = "http.request_timeout=2s";
+const ANSWERS: &str = "http.request_timeout=100s";
 const GROWTH: u64 = 100 << 20;
+
+fn flavor_of(server: &Private) -> Flavor {
+    match server.timescale() {
+        Some(_) => Flavor::Timescale,
+        None => Flavor::Plain,
+    }
+}
 
 pub struct Outage {
     pub instance: Instance,
@@ -46,22 +55,37 @@ impl Outage {
     /// With TimescaleDB where it is installed. `None` where there is no PostgreSQL.
     pub async fn prepare(name: &str, options: &Options) -> Option<Self> {
         let server = Private::with(options).await?;
-        let flavor = match server.timescale() {
-            Some(_) => Flavor::Timescale,
-            None => Flavor::Plain,
-        };
+        let flavor = flavor_of(&server);
         Self::on(server, flavor, name).await
     }
 
+    /// As [`Self::prepare`], for a test that needs the answer to each of its own requests, however long it takes.
+    pub async fn with_answers(name: &str, options: &Options) -> Option<Self> {
+        let server = Private::with(options).await?;
+        let flavor = flavor_of(&server);
+        Self::set_up(server, flavor, name, &[], ANSWERS).await
+    }
+
     pub async fn on(server: Private, flavor: Flavor, name: &str) -> Option<Self> {
-        Self::on_any(server, &[], flavor, name).await
+        Self::set_up(server, flavor, name, &[], REFUSALS).await
     }
 
     /// The service knows `others`, too, as servers of the same cluster.
     pub async fn on_any(server: Private, others: &[SocketAddr], flavor: Flavor, name: &str) -> Option<Self> {
+        Self::set_up(server, flavor, name, others, REFUSALS).await
+    }
+
+    async fn set_up(
+        server: Private,
+        flavor: Flavor,
+        name: &str,
+        others: &[SocketAddr],
+        request_timeout: &str,
+    ) -> Option<Self> {
         let database = server.database(flavor).await?;
         let proxy = Proxy::before(server.address()).await;
         let mut flags = FLAGS.map(str::to_owned).to_vec();
+        flags.push(request_timeout.to_owned());
         let hosts: Vec<String> = [proxy.address()]
             .iter()
             .chain(others)
@@ -143,15 +167,29 @@ impl Outage {
         }
     }
 
+    /// Waits until `/readyz` says so; where it never does, what it said last and the end of the log tell why.
+    async fn ready(&self) {
+        let began = Instant::now();
+        loop {
+            let said = self.instance.api.try_get("/readyz").await.unwrap();
+            if said.status == 200 {
+                return;
+            }
+            if began.elapsed() > crate::instance::PATIENCE {
+                let log = self.instance.place.log();
+                let end: Vec<&str> = log.lines().rev().take(200).collect();
+                let end: Vec<&str> = end.into_iter().rev().collect();
+                panic!("it is never ready: {}\n{}", said.body, end.join("\n"));
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// The database is back: everything goes on by itself and adds up. What it printed.
     pub async fn recover(self) -> String {
         let back = Instant::now();
-        let api = self.instance.api.clone();
         let tally = self.fleet.tally.clone();
-        until("it to be ready", async || {
-            (api.try_get("/readyz").await.unwrap().status == 200).then_some(())
-        })
-        .await;
+        self.ready().await;
         self.progress(8).await;
         let went_on = back.elapsed();
         let (rows, rejected) = compare(&self.instance, self.fleet).await;

@@ -33,7 +33,7 @@ fn batch(number: i64, guilty: Option<i64>) -> Value {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_row_among_thousands_is_refused() {
-    let Some(outage) = Outage::prepare("others", &Options::default()).await else {
+    let Some(outage) = Outage::with_answers("others", &Options::default()).await else {
         return;
     };
     let mut connection = outage.database.connect().await;

@@ -20,7 +20,8 @@ use sqlx::PgConnection;
 
 pub use self::pair::Pair;
 use self::pair::{HEARTBEAT, SESSION};
-use self::traffic::{PARTITIONS, Series, Window, Written};
+pub use self::traffic::{Message, Window, series};
+use self::traffic::{PARTITIONS, Series, Written};
 
 use crate::instance::{Instance, PATIENCE, until};
 use crate::kafka::Broker;
@@ -352,7 +353,7 @@ async fn compare(connection: &mut PgConnection, total: u64) -> String {
     format!("{closed} windows, {revised} of them revised, and {found} anomalies as expected")
 }
 
-fn compare_windows(series: &Series, stored: &BTreeMap<i64, Window>, expected: &BTreeMap<i64, Window>) {
+pub fn compare_windows(series: &Series, stored: &BTreeMap<i64, Window>, expected: &BTreeMap<i64, Window>) {
     let starts = |windows: &BTreeMap<i64, Window>| windows.keys().copied().collect::<Vec<_>>();
     assert_eq!(starts(stored), starts(expected), "windows of {series:?}");
     for ((start, stored), expected) in stored.iter().zip(expected.values()) {

@@ -184,7 +184,8 @@ pub fn expected(readings: u64) -> BTreeMap<Series, Expected> {
     all
 }
 
-fn series(messages: impl Iterator<Item = Message>) -> Expected {
+/// What readings of one series come to, in the order in which they were written.
+pub fn series(messages: impl Iterator<Item = Message>) -> Expected {
     let mut expected = Expected::default();
     let mut newest: Option<(i64, f64)> = None;
     let mut late: BTreeMap<i64, i32> = BTreeMap::new();

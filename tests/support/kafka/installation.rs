@@ -67,12 +67,14 @@ impl Installation {
             .any(|entry| is_broker(&entry));
         if !has_broker {
             return Err(
-                "Kafka: its jars are not there; `. scripts/setup.sh; need_kafka` fetches them".to_owned(),
+                "Kafka with a real broker, but for what a mock of one can show: its jars are not there; `. scripts/setup.sh; need_kafka` \
+                 fetches them"
+                    .to_owned(),
             );
         }
         match Command::new("java").arg("-version").stdin(Stdio::null()).output() {
             Ok(output) if output.status.success() => Ok(Self { jars }),
-            _ => Err("Kafka: no Java to run it; install openjdk-17-jre-headless".to_owned()),
+            _ => Err("Kafka with a real broker, but for what a mock of one can show: no Java to run it; install openjdk-17-jre-headless".to_owned()),
         }
     }
 }

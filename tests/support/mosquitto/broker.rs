@@ -50,6 +50,11 @@ impl Broker {
         }
     }
 
+    /// Of its process.
+    pub fn id(&self) -> u32 {
+        self.server.as_ref().expect("the broker was started").id()
+    }
+
     /// SIGKILL. It is gone when this returns.
     pub fn kill(&mut self) {
         if let Some(server) = &mut self.server {

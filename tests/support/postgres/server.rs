@@ -180,10 +180,12 @@ impl Private {
     /// Makes the standby that this is take writes, and wait for nobody.
     pub async fn promote(&self) {
         let mut connection = self.connect().await;
-        sqlx::query("SELECT pg_promote()")
-            .execute(&mut connection)
+        let promoted: bool = sqlx::query_scalar("SELECT pg_promote(wait_seconds => $1)")
+            .bind(i32::try_from(PATIENCE.as_secs()).unwrap())
+            .fetch_one(&mut connection)
             .await
             .unwrap();
+        assert!(promoted, "the standby was not promoted: {}", self.log());
         for sql in [
             "ALTER SYSTEM RESET synchronous_standby_names",
             "SELECT pg_reload_conf()",

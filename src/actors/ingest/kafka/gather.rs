@@ -99,15 +99,17 @@ impl<'c> Worker<'c> {
             }
             let tenure = held.and_then(|held| held.tenure);
             filling.come_through(tenure.map_or(HomeId::NONE, |tenure| tenure.home));
+            let hints = self.hints(message);
             let place = Place {
                 label: held.map_or("", |held| &held.label),
                 offset: Some(message.offset()),
+                key: hints.sensor,
             };
             let whole = Payload {
                 bytes: payload.unwrap_or_default(),
                 arrival: arrival(message, now),
                 place,
-                hints: self.hints(message),
+                hints,
             };
             match payload {
                 Some(_) if length <= self.parts.max_payload => {

@@ -47,9 +47,12 @@ impl LetterTopic {
                     value: Some(value.as_bytes()),
                 })
             });
-            let record = BaseRecord::<[u8], [u8]>::to(&self.topic)
+            let mut record = BaseRecord::<[u8], [u8]>::to(&self.topic)
                 .payload(&letter.payload)
                 .headers(headers);
+            if let Some(key) = &letter.key {
+                record = record.key(key.as_bytes());
+            }
             match self.producer.send(record) {
                 Ok(()) => {}
                 Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => return,

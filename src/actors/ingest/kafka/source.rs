@@ -144,10 +144,7 @@ impl Desk {
 
 impl KafkaSource {
     pub fn new(parts: KafkaParts) -> Self {
-        let clock = parts.intake.clone();
-        let shared = Shared::new(parts.intake.source().clone(), parts.metrics.clone(), move || {
-            clock.now()
-        });
+        let shared = Shared::new(parts.intake.clone(), parts.metrics.clone(), parts.consumers);
         Self {
             parts: Arc::new(parts),
             shared: Arc::new(shared),
@@ -277,6 +274,7 @@ impl Handler<SourceCommand> for KafkaSource {
         let before = self.state;
         self.state = self.state.told(command);
         if self.state != before {
+            self.shared.pause(self.state == SourceState::Paused);
             match self.state {
                 SourceState::Paused => self.order(|| Order::Pause),
                 SourceState::Stopping => self.order(|| Order::Stop),

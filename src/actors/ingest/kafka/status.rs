@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use rdkafka::Statistics;
 
 use super::partition::Partition;
+use crate::actors::ingest::Intake;
 use crate::domain::{SourceName, Timestamp};
 use crate::metrics::Metrics;
 
@@ -64,7 +65,9 @@ pub struct KafkaPartition {
 pub(super) struct Shared {
     pub source: SourceName,
     metrics: Arc<Metrics>,
-    clock: Box<dyn Fn() -> Timestamp + Send + Sync>,
+    intake: Intake,
+    /// How many clients there are.
+    clients: usize,
     figures: Mutex<Figures>,
 }
 
@@ -74,6 +77,10 @@ struct Figures {
     partitions: BTreeMap<Partition, Seen>,
     /// Of the client of each thread.
     rates: BTreeMap<String, Rate>,
+    /// Clients that have a broker and are no longer about to join their group.
+    hearing: BTreeSet<String>,
+    /// The source was told to read nothing.
+    paused: bool,
     /// When each of the last errors was logged.
     logged: BTreeMap<String, Timestamp>,
     /// Members that wait for room.
@@ -108,15 +115,12 @@ pub(super) struct Counts {
 }
 
 impl Shared {
-    pub fn new(
-        source: SourceName,
-        metrics: Arc<Metrics>,
-        clock: impl Fn() -> Timestamp + Send + Sync + 'static,
-    ) -> Self {
+    pub fn new(intake: Intake, metrics: Arc<Metrics>, clients: u16) -> Self {
         Self {
-            source,
+            source: intake.source().clone(),
             metrics,
-            clock: Box::new(clock),
+            intake,
+            clients: usize::from(clients),
             figures: Mutex::default(),
         }
     }
@@ -165,6 +169,18 @@ impl Shared {
         } else {
             waiting.remove(&member);
         }
+    }
+
+    /// The source reads nothing until it is told to.
+    pub fn pause(&self, paused: bool) {
+        let mut figures = self.figures.lock();
+        figures.paused = paused;
+        self.tell_whether_deaf(&figures);
+    }
+
+    fn tell_whether_deaf(&self, figures: &Figures) {
+        let hears = !figures.paused && figures.hearing.len() >= self.clients;
+        self.intake.set_deaf(!hears);
     }
 
     /// A batch was sent off.
@@ -231,6 +247,8 @@ impl Shared {
             self.metrics.kafka.gave(&self.source, &partition.to_string());
         }
         figures.rates.clear();
+        figures.hearing.clear();
+        self.tell_whether_deaf(&figures);
         figures.under_way = 0;
         self.metrics.kafka.assigned(&self.source, 0);
     }
@@ -251,7 +269,7 @@ impl Shared {
 
     /// Counts it, and logs it where it is news.
     pub fn note_error(&self, message: &str) {
-        let at = (self.clock)();
+        let at = self.intake.now();
         let mut figures = self.figures.lock();
         figures.status.errors += 1;
         self.metrics.kafka.error(&self.source);
@@ -277,6 +295,12 @@ impl Shared {
             rate.bytes_per_second = (statistics.rxmsg_bytes - rate.bytes) as f64 / seconds;
         }
         (rate.at, rate.messages, rate.bytes) = (statistics.ts, statistics.rxmsgs, statistics.rxmsg_bytes);
+        if hears(statistics) {
+            figures.hearing.insert(statistics.name.clone());
+        } else {
+            figures.hearing.remove(&statistics.name);
+        }
+        self.tell_whether_deaf(&figures);
         for (topic, of_topic) in &statistics.topics {
             for (number, of_partition) in &of_topic.partitions {
                 let partition = Partition {
@@ -299,6 +323,14 @@ impl Seen {
     fn lag(&self) -> Option<i64> {
         Some((self.end? - self.position?).max(0))
     }
+}
+
+/// Whether a client has a broker. One that waits for its group has none of its partitions; one whose topics are not there yet is not
+/// in it, and waits for nothing.
+fn hears(statistics: &Statistics) -> bool {
+    let up = |broker: &rdkafka::statistics::Broker| matches!(broker.state.as_str(), "UP" | "UPDATE");
+    let joins = |group: &rdkafka::statistics::ConsumerGroup| group.join_state.starts_with("wait");
+    statistics.brokers.values().any(up) && !statistics.cgrp.as_ref().is_some_and(joins)
 }
 
 /// Whether an error is to be logged, which is noted then.
@@ -329,5 +361,35 @@ mod tests {
             .filter(|number| news(&format!("after {number} ms"), 62))
             .count();
         assert_eq!(many, MOST_LOGGED - 2);
+    }
+
+    #[test]
+    fn who_has_no_broker_or_waits_for_his_group_hears_nothing() {
+        let statistics = |broker: &str, group: &str| {
+            let (state, join_state) = (broker.to_owned(), group.to_owned());
+            let broker = rdkafka::statistics::Broker {
+                state,
+                ..Default::default()
+            };
+            let cgrp = rdkafka::statistics::ConsumerGroup {
+                join_state,
+                ..Default::default()
+            };
+            Statistics {
+                brokers: [("one".to_owned(), broker)].into(),
+                cgrp: Some(cgrp),
+                ..Default::default()
+            }
+        };
+        for (broker, group, expected) in [
+            ("UP", "steady", true),
+            ("UP", "init", true),
+            ("UP", "wait-sync", false),
+            ("DOWN", "steady", false),
+            ("CONNECT", "init", false),
+        ] {
+            assert_eq!(hears(&statistics(broker, group)), expected, "{broker} {group}");
+        }
+        assert!(!hears(&Statistics::default()));
     }
 }

@@ -144,6 +144,7 @@ fn fill<'i>(intake: &'i Intake, messages: &[Offered]) -> (DraftBatch<'i>, Filled
             place: Place {
                 label: &offered.message.topic,
                 offset: None,
+                key: None,
             },
             hints: mapping.hints(&offered.message.topic),
         };

@@ -109,6 +109,7 @@ impl Message {
             place: Place {
                 label: topic,
                 offset: None,
+                key: None,
             },
             hints,
         };

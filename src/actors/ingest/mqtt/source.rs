@@ -2,7 +2,7 @@
 //!
 //! Invariants: a session that the broker had and has no more is counted and logged, for messages may be gone with it. Paused
 //! or stopping, what is at hand is stored and acknowledged first; then the connection is closed, and the broker keeps what
-//! comes, as for any client that is away. How it fails: each failure is shown as the last error until there is a connection
+//! comes, as for any client that is away. Without a connection the source is deaf. How it fails: each failure is shown as the last error until there is a connection
 //! again, and logged at the 1st, 2nd, 4th, … time in a row.
 
 use std::cell::{OnceCell, RefCell};
@@ -187,6 +187,7 @@ impl Shared {
     fn at_rest(&self) {
         let mut shown = self.shown.borrow_mut();
         (shown.under_way, shown.waits) = (0, false);
+        self.intake.set_deaf(true);
         self.figures.connected.set(0);
         self.figures.unacknowledged.set(0);
     }
@@ -200,6 +201,7 @@ struct Acquaintance {
 }
 
 async fn run(shared: Rc<Shared>, mut state: watch::Receiver<SourceState>) {
+    shared.at_rest();
     let mut acquaintances = vec![Acquaintance::default(); shared.options.brokers.len()];
     let (mut turn, mut failures) = (0_usize, 0_u32);
     loop {
@@ -274,6 +276,7 @@ async fn connection(
     let reconnects = shared.figures.connections.inc();
     tracing::info!(source = shared.name(), %broker, session_present = session.present, reconnects, "connected");
     shared.figures.connected.set(1);
+    shared.intake.set_deaf(false);
     shared.shown.borrow_mut().last_error = None;
     // Version 3.1.1 sends what is retained with each subscription, so as few are made as need be. Version 5 does not.
     let subscribe = options.version == Version::V5 || !session.present || !acquaintance.known;

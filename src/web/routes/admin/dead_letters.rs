@@ -34,6 +34,9 @@ pub struct DeadLetterBody {
     pub source: String,
     /// Where in the source it was; empty where the source has no positions.
     pub position: String,
+    /// The key of its message, where that is the sensor of readings that name none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
     pub sensor_id: Option<String>,
     pub reason: &'static str,
     /// The field, and what is wrong with it; for a panic, its message and place.
@@ -135,6 +138,7 @@ fn describe(state: &AppState, stored: &StoredDeadLetter, shown: usize) -> DeadLe
         time: Time(stored.time),
         source: letter.source.to_string(),
         position: letter.position.clone(),
+        key: letter.key.clone(),
         sensor_id: letter
             .sensor
             .and_then(|key| state.registry().sensor_id(key))

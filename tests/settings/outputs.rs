@@ -1,0 +1,52 @@
+//! `[outputs]`.
+
+use std::time::Duration;
+
+use sensorhive::settings::OutputSettings;
+
+use crate::{load, problems};
+
+#[test]
+fn an_output_is_read_shown_and_checked() {
+    let plain = "[outputs.a]\nkind = 'kafka'\nbrokers = 'a:9092'\ntopics = { readings = 'clean' }
+         match = { sensor = 'boiler-*' }\noptions = { 'compression.type' = 'zstd' }
+         [outputs.b]\nkind = 'mqtt'\nbrokers = ['mqtt://a']\ntopics = { windows = 'x/{sensor_id}/{metric}' }\nkeep = 'forever'";
+    let settings = load(plain).unwrap();
+    let OutputSettings::Kafka(kafka) = &settings.outputs["a"] else {
+        panic!("{:?}", settings.outputs["a"]);
+    };
+    assert_eq!(
+        (kafka.topics.readings.as_str(), kafka.topics.windows.as_str()),
+        ("clean", "")
+    );
+    assert_eq!(kafka.keep, Some(Duration::from_secs(7 * 86_400)));
+    let again = load(&settings.to_toml().unwrap()).unwrap();
+    assert_eq!(again.outputs, settings.outputs);
+
+    let found = problems(load(
+        "[outputs.a]\nkind = 'kafka'\nbrokers = []\ntopics = { readings = 'a b', alerts = 'c' }
+         options = { acks = '0', 'message.timeout.ms' = 5, 'sasl.password' = 'hunter2', 'no.such' = 1 }
+         [outputs.b]\nkind = 'mqtt'\nbrokers = ['mqtt://a']\ntopics = { readings = 'x/+', windows = '{sensor}' }\npassword_file = 'p'
+         [outputs.c]\nkind = 'kafka'\nbrokers = 'a'\n[outputs.d]\nkind = 'pigeon'",
+    ));
+    for key in [
+        "outputs.a.brokers",
+        "outputs.a.topics.alerts",
+        "outputs.a.topics.readings",
+        "outputs.a.options.acks",
+        "outputs.a.options.message.timeout.ms",
+        "outputs.a.options.sasl.password",
+        "outputs.a.options.no.such",
+        "outputs.b.topics.readings",
+        "outputs.b.topics.windows",
+        "outputs.b.password_file",
+        "outputs.c.topics",
+        "outputs.d.kind must be one of `kafka`, `mqtt`",
+    ] {
+        assert!(
+            found.iter().any(|problem| problem.starts_with(key)),
+            "{key}: {found:?}"
+        );
+    }
+    assert!(!found.join(" ").contains("hunter2"));
+}
