@@ -1,6 +1,6 @@
 # The doors of the house. `make run` and `make test` set up what they need on a bare machine; the scripts say what they do.
 
-.PHONY: build run demo test bench bench-kafka bench-live bench-mqtt bench-reading lint fmt audit mutants
+.PHONY: build run demo test bench bench-kafka bench-live bench-mqtt bench-reading dashboard screenshots lint fmt audit mutants
 
 # Builds the release binary: target/release/sensorhive
 build:
@@ -26,17 +26,25 @@ bench:
 bench-kafka:
 	bash -c '. scripts/setup.sh && need_kafka && cargo bench --locked --bench kafka'
 
-# MQTT messages through Mosquitto, which it installs, and to the listener.
-bench-mqtt:
-	bash -c '. scripts/setup.sh && need_mosquitto && cargo bench --locked --bench mqtt'
-
 # A thousand WebSocket clients, some of which stand still.
 bench-live:
 	cargo bench --locked --bench live
 
+# MQTT messages through Mosquitto, which it installs, and to the listener.
+bench-mqtt:
+	bash -c '. scripts/setup.sh && need_mosquitto && cargo bench --locked --bench mqtt'
+
 # Questions to PostgreSQL with 10 million readings in it; takes a quarter of an hour.
 bench-reading:
 	cargo bench --locked --bench reading
+
+# The dashboard alone, into dashboard/dist.
+dashboard:
+	bash -c '. scripts/setup.sh && need_node && build_dashboard'
+
+# The pictures in docs/images, of a debug build that was made before.
+screenshots:
+	bash -c '. scripts/setup.sh && need_node && need_browser && build_dashboard && cd dashboard && npm run screenshots'
 
 lint:
 	cargo fmt --check

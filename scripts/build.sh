@@ -5,5 +5,7 @@ cd "$(dirname "$0")/.."
 . scripts/setup.sh
 
 need_to_build
+need_node
+build_dashboard
 say "building sensorhive with $(rustc --version); the first time takes some minutes"
 cargo build --release --locked

@@ -153,3 +153,74 @@ need_kafka() {
         fail "the jars of Kafka could not be fetched: mvn failed"
     cp "$pom" "$jars/pom.xml"
 }
+
+wanted_node=20.19.0
+
+node_is_good() {
+    command -v node >/dev/null && command -v npm >/dev/null || return 1
+    version_at_least "$(node --version | sed 's/^v//')" "$wanted_node"
+}
+
+# Node builds the dashboard; nothing of it is needed to run the service. Where the system's is too old, the newest of its long-term
+# releases is put beside it, checked by its sum.
+need_node() {
+    node_is_good && return
+    case ${CARGO_TARGET_DIR:-} in
+    /*) node=$CARGO_TARGET_DIR/node ;;
+    *) node=$PWD/${CARGO_TARGET_DIR:-target}/node ;;
+    esac
+    PATH=$node/bin:$PATH
+    node_is_good && return
+    command -v curl >/dev/null || install_packages curl curl ca-certificates
+    command -v xz >/dev/null || install_packages xz xz-utils
+    case $(uname -s)-$(uname -m) in
+    Linux-x86_64) machine=linux-x64 ;;
+    Linux-aarch64) machine=linux-arm64 ;;
+    *) fail "Node $wanted_node or newer is missing. Install it as https://nodejs.org/en/download says" ;;
+    esac
+    say "Node $wanted_node or newer is missing; installing it into $node"
+    from=https://nodejs.org/dist/latest-v22.x
+    line=$(curl --proto '=https' --tlsv1.2 -sSf "$from/SHASUMS256.txt" | grep -E " node-v[0-9.]+-$machine\.tar\.xz\$") ||
+        fail "Node could not be fetched. Install Node $wanted_node or newer as https://nodejs.org/en/download says"
+    archive=${line##* }
+    mkdir -p "$node"
+    curl --proto '=https' --tlsv1.2 -sSf -o "$node/$archive" "$from/$archive" || fail "$from/$archive could not be fetched"
+    (cd "$node" && printf '%s\n' "$line" | sha256sum -c --quiet -) || fail "$archive is not what it should be"
+    tar -xJf "$node/$archive" -C "$node" --strip-components=1
+    rm "$node/$archive"
+    node_is_good || fail "Node was installed into $node, and does not run"
+}
+
+# What the dashboard is built from, as the lock file has it; nothing is done where that is there.
+need_dashboard_packages() {
+    cmp -s dashboard/package-lock.json dashboard/node_modules/.installed-lock.json && return
+    say "fetching what the dashboard is built from"
+    (cd dashboard && npm ci --no-audit --no-fund) || fail "npm ci failed in dashboard/"
+    cp dashboard/package-lock.json dashboard/node_modules/.installed-lock.json
+}
+
+# Into dashboard/dist, which the program is then compiled with.
+build_dashboard() {
+    need_dashboard_packages
+    say "building the dashboard"
+    (cd dashboard && npm run --silent build -- --logLevel warn) || fail "the dashboard could not be built"
+}
+
+find_browser() {
+    [ -n "${SENSORHIVE_TEST_CHROMIUM:-}" ] && return
+    for browser in chromium chromium-browser google-chrome; do
+        if command -v "$browser" >/dev/null; then
+            SENSORHIVE_TEST_CHROMIUM=$(command -v "$browser")
+            export SENSORHIVE_TEST_CHROMIUM
+            return
+        fi
+    done
+    return 1
+}
+
+# A browser without a window, which the tests of the dashboard drive.
+need_browser() {
+    find_browser && return
+    install_packages Chromium chromium
+    find_browser || fail "Chromium was installed, and chromium is not there"
+}

@@ -67,12 +67,29 @@ tests() {
     failed=$((failed + bad))
 }
 
+# e2e: the dashboard in a browser, on the program as `cargo build` makes it.
+e2e() {
+    cargo build --locked && (cd dashboard && npm run --silent e2e)
+}
+
 need_to_build
 if required; then
+    need_node
+    need_browser
     need_postgres
     need_mosquitto
     need_s3
     need_kafka
+fi
+
+# Before the program, which is compiled with it.
+if node_is_good && need_dashboard_packages; then
+    check "dashboard: build" build_dashboard
+    check "dashboard: types, lints, units" npm --prefix dashboard run --silent check
+    dashboard=yes
+else
+    skip "dashboard: node $wanted_node or newer is not installed (https://nodejs.org)"
+    dashboard=
 fi
 
 if component fmt rustfmt; then
@@ -89,6 +106,14 @@ fi
 
 ran=0
 tests
+
+if [ -z "$dashboard" ]; then
+    skip "dashboard: pages in a browser: it could not be built"
+elif find_browser; then
+    check "dashboard: pages in a browser" e2e
+else
+    skip "dashboard: pages in a browser: no Chromium (apt-get install chromium)"
+fi
 
 if ! command -v cargo-deny >/dev/null && required; then
     say "installing cargo-deny"

@@ -154,6 +154,43 @@ async fn lists_of_sensors_can_be_searched_and_paged() {
 }
 
 #[actix_web::test]
+async fn lists_of_sensors_can_be_sorted_and_filtered() {
+    let app = App::spawn().await;
+    let now = app.state.now().0 / 1_000_000;
+    // Heard first to last as 2, 0, 3, 1; their readings are the newer the smaller the number.
+    for n in [2, 0, 3, 1] {
+        let item =
+            json!({"sensor_id": format!("s{n}"), "metric": "t", "value": n, "timestamp": now - 10 * n});
+        assert_eq!(app.post("/api/ingest", item.to_string()).await.status, 200);
+    }
+    let ids = async |query: &str| {
+        let found = pages(&app, &format!("/api/sensors?limit=3&{query}")).await;
+        let ids = found.iter().map(|sensor| sensor["sensor_id"].as_str().unwrap());
+        ids.collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(ids("sort=number").await, "s2 s0 s3 s1");
+    assert_eq!(ids("order=desc").await, "s1 s3 s0 s2");
+    assert_eq!(ids("sort=sensor_id").await, "s0 s1 s2 s3");
+    assert_eq!(ids("sort=sensor_id&order=desc").await, "s3 s2 s1 s0");
+    assert_eq!(ids("sort=heard").await, "s0 s1 s2 s3");
+    assert_eq!(ids("id=s3&id=none&id=s0&sort=sensor_id").await, "s0 s3");
+    let paused = app.admin_post("/api/admin/sensors/s3/pause", json!({})).await;
+    assert_eq!(paused.status, 202);
+    until(async || (ids("mode=paused").await == "s3").then_some(())).await;
+    assert_eq!(ids("mode=running&sort=sensor_id").await, "s0 s1 s2");
+    assert_eq!(ids("sort=mode").await, "s3 s2 s0 s1");
+    let page = app.get("/api/sensors?sort=heard&limit=1&latest=true").await.body;
+    assert_eq!(page["total"], 4);
+    assert_eq!(page["data"][0]["latest"]["t"]["value"], 0.0);
+    let plain = app.get("/api/sensors?limit=1").await.body;
+    assert_eq!(
+        (&plain["total"], plain["data"][0].get("latest")),
+        (&json!(4), None)
+    );
+    app.stop().await;
+}
+
+#[actix_web::test]
 async fn where_a_sensor_has_several_metrics_one_must_be_named() {
     let app = App::spawn().await;
     let flat = r#"{"sensor_id":"s","x":1,"y":2}"#;

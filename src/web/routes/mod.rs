@@ -10,6 +10,7 @@ mod history;
 mod ingest;
 mod latest;
 mod ledger;
+mod listing;
 mod outputs;
 mod page;
 mod query;
@@ -35,7 +36,7 @@ mod documented {
         latest::latest,
         latest::realtime,
         statistics::summary,
-        sensors::list,
+        listing::list,
         cells::cells,
         sensors::detail,
         sensors::state,
@@ -80,6 +81,7 @@ fn endpoints() -> Vec<Endpoint> {
     let mut all = Vec::new();
     all.extend(latest::endpoints());
     all.extend(statistics::endpoints());
+    all.extend(listing::endpoints());
     all.extend(cells::endpoints());
     all.extend(sensors::endpoints());
     all.extend(history::endpoints());

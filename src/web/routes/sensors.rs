@@ -1,4 +1,4 @@
-//! Sensors: which there are, and how one is.
+//! Sensors: how one is. Which there are is in [`super::listing`].
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -19,12 +19,11 @@ use crate::web::endpoint::Endpoint;
 use crate::web::params::Params;
 use crate::web::problem::{Kind, Problem};
 use crate::web::state::{AppState, ask};
-use crate::web::wire::{LedgerBody, Listed, Time};
+use crate::web::wire::{LedgerBody, Time};
 
-pub fn endpoints() -> [Endpoint; 4] {
+pub fn endpoints() -> [Endpoint; 3] {
     let viewer = Access::Local(Role::Viewer);
     [
-        Endpoint::new("/api/sensors", viewer).get(list),
         Endpoint::new("/api/sensors/{id}", viewer).get(detail),
         Endpoint::new("/api/sensors/{id}/state", viewer).get(state),
         Endpoint::new("/api/sensors/{id}/ledger", viewer).get(ledger),
@@ -69,31 +68,6 @@ pub struct SensorLedgerBody {
     /// Largest event time stored.
     pub last_time: Option<Time>,
     pub last_seq: Option<u64>,
-}
-
-/// Every sensor, in the order in which they were first heard.
-#[utoipa::path(get, path = "/api/sensors", tag = "Sensors",
-    params(
-        ("q" = Option<String>, Query, description = "Part of the sensor's id, in any case"),
-        ("tag" = Option<Vec<String>>, Query, description = "`key=value`; may be given more than once, all must match"),
-        ("limit" = Option<usize>, Query, description = "1 to 10000 (1000)"),
-        ("cursor" = Option<String>, Query, description = "`next` of the page before"),
-    ),
-    responses((status = 200, description = "A page", body = Listed<SensorBody>)))]
-pub async fn list(state: Data<AppState>, request: HttpRequest) -> Result<Json<Listed<SensorBody>>, Problem> {
-    let mut params = Params::read(&request, &["q", "tag", "limit", "cursor"])?;
-    let keep = keep(&mut params);
-    let (limit, after) = (
-        params.limit(),
-        params.parsed("cursor", "is no cursor of this list", cursor_key),
-    );
-    params.finish()?;
-    let sensors = state.registry().list(after, limit, keep);
-    let next = (sensors.len() == limit)
-        .then(|| sensors.last().map(|info| key_cursor(info.key)))
-        .flatten();
-    let data = describe(&state, sensors).await?;
-    Ok(Json(Listed { data, next }))
 }
 
 /// One sensor and its newest values.
@@ -203,7 +177,7 @@ pub async fn statuses(
     Ok(all)
 }
 
-async fn describe(state: &AppState, sensors: Vec<SensorInfo>) -> Result<Vec<SensorBody>, Problem> {
+pub async fn describe(state: &AppState, sensors: Vec<SensorInfo>) -> Result<Vec<SensorBody>, Problem> {
     let statuses = statuses(state, &sensors).await?;
     let bodies = sensors.into_iter().map(|info| {
         let status = statuses.get(&info.key);

@@ -1,0 +1,19 @@
+// Commands ask first: what will happen, who wants it and why, and for an administrator's token where none is known.
+import { shallowRef } from "vue";
+
+export interface Action {
+  title: string;
+  text: string;
+  confirm: string;
+  danger?: boolean;
+  /** Whether the service keeps a reason. */
+  why?: boolean;
+  /** Runs with the reason; what it throws is shown, and the dialog stays. */
+  run: (why: string) => Promise<void>;
+}
+
+export const asked = shallowRef<Action | null>(null);
+
+export function confirm(action: Action): void {
+  asked.value = action;
+}
