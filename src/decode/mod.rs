@@ -11,8 +11,10 @@ pub mod range;
 mod bare;
 mod encode;
 mod fields;
+mod format;
 mod item;
 mod json;
+mod lines;
 mod locate;
 mod mapped;
 mod mapping;
@@ -28,8 +30,10 @@ use std::fmt;
 
 pub use encode::{encode_canonical, encode_reading, is_canonical};
 pub use fields::MAX_FLAT_METRICS;
+pub use format::{Format, decode};
 pub use item::MAX_UNIT_BYTES;
 pub use json::{Hints, JsonMapping, decode_json};
+pub use lines::{Lines, parts as line_parts};
 pub use mapped::MAX_ROOT_BYTES;
 pub use mapping::{PointerMapping, Pointers, Values};
 pub use pointer::{Pointer, PointerError};
@@ -84,4 +88,6 @@ impl fmt::Display for Refusal<'_> {
 pub trait Sink<'a> {
     fn reading(&mut self, draft: Draft<'a>);
     fn refuse(&mut self, refusal: Refusal<'a>);
+    /// A field beside readings that can be none. It is not an answer: whoever wants to may count it.
+    fn ignored(&mut self, _field: Cow<'a, str>) {}
 }

@@ -6,6 +6,7 @@ mod bare;
 mod documented;
 mod forms;
 mod hostile;
+mod lines;
 mod mapped;
 mod topics;
 

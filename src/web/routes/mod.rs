@@ -6,6 +6,7 @@ mod archives;
 mod envelope;
 mod health;
 mod history;
+mod influx;
 mod ingest;
 mod latest;
 mod ledger;
@@ -44,6 +45,9 @@ mod documented {
         envelope::envelope,
         query::query,
         ingest::ingest,
+        influx::write,
+        influx::write_v1,
+        influx::query,
         actors::tree,
         sources::list,
         outputs::list,
@@ -81,6 +85,7 @@ fn endpoints() -> Vec<Endpoint> {
     all.extend(envelope::endpoints());
     all.extend(query::endpoints());
     all.extend(ingest::endpoints());
+    all.extend(influx::endpoints());
     all.extend(actors::endpoints());
     all.extend(sources::endpoints());
     all.extend(outputs::endpoints());
