@@ -1,5 +1,8 @@
 //! What payloads are written in, and who reads them.
 
+use std::sync::Arc;
+
+use super::csv::{self, CsvMapping};
 use super::{Hints, JsonMapping, Sink, TimeUnit, decode_json, lines};
 
 /// The form of a source's payloads.
@@ -9,6 +12,8 @@ pub enum Format {
     Json,
     /// Line protocol, and what its times count.
     Lines(TimeUnit),
+    /// A table.
+    Csv(Arc<CsvMapping>),
 }
 
 /// Gives `sink` every reading and every refusal of `payload`, in its order.
@@ -18,8 +23,9 @@ pub fn decode<'a, S: Sink<'a> + ?Sized>(
     mapping: &'a JsonMapping,
     sink: &mut S,
 ) {
-    match mapping.format {
+    match &mapping.format {
         Format::Json => decode_json(payload, hints, mapping, sink),
-        Format::Lines(unit) => lines::decode(payload, unit, mapping, sink),
+        Format::Lines(unit) => lines::decode(payload, *unit, mapping, sink),
+        Format::Csv(csv) => csv::decode(payload, hints, csv, mapping, sink),
     }
 }

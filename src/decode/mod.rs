@@ -9,6 +9,7 @@
 pub mod range;
 
 mod bare;
+mod csv;
 mod encode;
 mod fields;
 mod format;
@@ -20,6 +21,7 @@ mod mapped;
 mod mapping;
 mod pointer;
 mod scalar;
+mod table_time;
 mod tags;
 mod time_unit;
 mod topic;
@@ -28,6 +30,7 @@ mod tree;
 use std::borrow::Cow;
 use std::fmt;
 
+pub use csv::{Column, CsvMapping, CsvTable, CsvValues, decode_row};
 pub use encode::{encode_canonical, encode_reading, is_canonical};
 pub use fields::MAX_FLAT_METRICS;
 pub use format::{Format, decode};
@@ -37,6 +40,7 @@ pub use lines::{Lines, parts as line_parts};
 pub use mapped::MAX_ROOT_BYTES;
 pub use mapping::{PointerMapping, Pointers, Values};
 pub use pointer::{Pointer, PointerError};
+pub use table_time::TableTime;
 pub use tags::{MAX_TAG_BYTES, MAX_TAGS, RawTags, check_tag_name};
 pub use time_unit::TimeUnit;
 pub use topic::{TopicError, TopicPattern};

@@ -36,7 +36,7 @@ pub use pipeline::{LimitsSettings, PipelineSettings};
 pub use problem::{Origin, Problem, SettingsError};
 pub use series::{DetectorSettings, Pattern, SeriesMatch, SeriesSettings, SeriesTable};
 pub use sources::{
-    BrokerUrl, HostSettings, KafkaReset, KafkaSasl, KafkaSettings, KafkaTls, MqttSettings, MqttVersion,
+    BrokerUrl, CsvSettings, FileBegin, FileFormat, FileSettings, HostSettings, HttpPollSettings, KafkaReset, KafkaSasl, KafkaSettings, KafkaTls, MqttSettings, MqttVersion,
     Retained, SaslMechanism, SimulatedSettings, SourceSettings, StatusSettings, TlsSettings,
 };
 pub use storage::{PostgresUrl, StorageSettings, StorageUrl, Synchronous, TimescaleDb};

@@ -6,6 +6,8 @@
 //! several that say so.
 
 pub mod catalog;
+mod file;
+mod http_poll;
 pub mod kafka;
 mod listener;
 mod mqtt;
@@ -66,6 +68,11 @@ pub enum StartError {
     Listener(#[from] ListenerError),
     #[error("source `{name}`: {error}")]
     Simulator { name: SourceName, error: SimulatorError },
+    #[error("source `{name}`: {error}")]
+    HttpPoll {
+        name: SourceName,
+        error: http_poll::HttpPollSetupError,
+    },
     #[error("source `{name}`: {error}")]
     Kafka {
         name: SourceName,

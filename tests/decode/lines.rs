@@ -1,7 +1,7 @@
 //! Line protocol: what Telegraf and InfluxDB's own examples look like, what is hostile, and a round trip through an encoder.
 
 use super::*;
-use sensorhive::decode::{Format, Lines, TimeUnit, decode, line_parts};
+use sensorhive::decode::{Format, Lines, TimeUnit, line_parts};
 
 fn mapping(unit: TimeUnit) -> JsonMapping {
     JsonMapping {

@@ -2,6 +2,8 @@
 
 use actix::prelude::*;
 
+use super::file::FilesStatus;
+use super::http_poll::HttpPollStatus;
 use super::kafka::KafkaStatus;
 use super::listener::ListenerFigures;
 use super::mqtt::MqttDetail;
@@ -37,6 +39,8 @@ pub struct SourceStatus {
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SourceDetail {
+    Files(FilesStatus),
+    HttpPoll(HttpPollStatus),
     Kafka(KafkaStatus),
     Mqtt(MqttDetail),
     MqttListener(ListenerFigures),

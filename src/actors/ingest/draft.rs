@@ -12,7 +12,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use super::Intake;
 use crate::actors::dispatcher::Incoming;
 use crate::actors::registry::{self, HomeId, Resolved, Unresolved};
-use crate::decode::{Draft, Hints, Refusal, Sink, decode, range};
+use crate::decode::{CsvMapping, CsvTable, Draft, Hints, Refusal, Sink, decode, decode_row, range};
 use crate::domain::{
     DeadLetter, LedgerDelta, MetricName, Quality, Reading, RejectReason, SensorId, SensorKey, SeriesId,
     TimeError, Timestamp,
@@ -343,6 +343,19 @@ impl<'i: 'p, 'p> Filling<'i, 'p> {
         };
         decode(payload.bytes, payload.hints, mapping, &mut opened);
         opened.timeless
+    }
+
+    /// As [`Self::add`], for a row of a table.
+    pub fn add_row(&mut self, payload: Payload<'p>, table: (&CsvMapping, &CsvTable)) {
+        let mapping = &self.batch.intake.settings().mapping;
+        let (arrival, parcel) = (payload.arrival, self.parcel(payload.place));
+        let mut opened = Opened {
+            filling: self,
+            arrival,
+            parcel,
+            timeless: false,
+        };
+        decode_row(payload.bytes, 0, payload.hints, table, mapping, &mut opened);
     }
 
     /// Takes a payload for one value, which it means without being that. The sensor is that of the hints, or the default.
