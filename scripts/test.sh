@@ -71,6 +71,7 @@ need_to_build
 if required; then
     need_postgres
     need_mosquitto
+    need_redis
     need_s3
     need_kafka
 fi

@@ -12,6 +12,10 @@ mod instance;
 mod files;
 #[path = "sources/http_poll.rs"]
 mod http_poll;
+#[path = "sources/redis.rs"]
+mod redis;
+#[path = "support/redis/mod.rs"]
+mod redis_server;
 #[path = "sources/support.rs"]
 mod support;
 #[path = "sources/telegraf.rs"]

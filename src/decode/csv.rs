@@ -178,13 +178,19 @@ pub fn decode_row<'a, S: Sink<'a> + ?Sized>(
     };
     let columns = match &table.columns {
         Ok(columns) => columns,
-        Err(reason) => return sink.refuse(Fault::new("table", reason.clone()).refusal(item, None, payload())),
+        Err(reason) => {
+            return sink.refuse(Fault::new("table", reason.clone()).refusal(item, None, payload()));
+        }
     };
     let cells = match cells(csv, row) {
         Ok(cells) => cells,
         Err(fault) => return sink.refuse(fault.refusal(item, None, payload())),
     };
-    let row = Row { cells, table, columns };
+    let row = Row {
+        cells,
+        table,
+        columns,
+    };
     let sensor = match row.sensor(hints, mapping) {
         Ok(sensor) => sensor,
         Err(fault) => return sink.refuse(fault.refusal(item, None, payload())),
@@ -214,7 +220,11 @@ impl Row<'_> {
     }
 
     fn sensor<'a>(&self, hints: Hints<'a>, mapping: &'a JsonMapping) -> Result<Cow<'a, str>, Fault<'a>> {
-        let Some((place, id)) = self.columns.sensor_id.and_then(|place| Some((place, self.cell(place)?))) else {
+        let Some((place, id)) = self
+            .columns
+            .sensor_id
+            .and_then(|place| Some((place, self.cell(place)?)))
+        else {
             return item::unnamed_sensor("sensor_id", hints, mapping);
         };
         let checked = SensorId::check(id);
@@ -233,7 +243,11 @@ impl Row<'_> {
         payload: &impl Fn() -> Cow<'a, [u8]>,
         sink: &mut S,
     ) -> Result<(), Fault<'a>> {
-        let time = match self.columns.timestamp.and_then(|place| Some((place, self.cell(place)?))) {
+        let time = match self
+            .columns
+            .timestamp
+            .and_then(|place| Some((place, self.cell(place)?)))
+        {
             Some((place, text)) => Some(
                 csv.time
                     .read(text)
@@ -301,7 +315,8 @@ impl Row<'_> {
         let (mut any, mut texts) = (false, Vec::new());
         for (name, place) in metrics {
             let Some(text) = self.cell(*place) else { continue };
-            let checked = MetricName::check(name).map_err(|error| format!("is no name of a metric: it {error}"));
+            let checked =
+                MetricName::check(name).map_err(|error| format!("is no name of a metric: it {error}"));
             match checked.and_then(|()| number(text)) {
                 Ok(value) => sink.reading(draft(Cow::Owned(name.clone()), value, None)),
                 Err(_) if csv.values == CsvValues::Numbers && Scalar::of_text(text).is_none() => {
@@ -345,7 +360,8 @@ fn cells<'f>(csv: &CsvMapping, line: &[u8]) -> Result<Vec<String>, Fault<'f>> {
     let mut ends = vec![0; line.iter().filter(|byte| **byte == csv.delimiter).count() + 2];
     let (mut input, mut written, mut count) = (line, 0, 0);
     loop {
-        let (result, read, wrote, ended) = reader.read_record(input, &mut output[written..], &mut ends[count..]);
+        let (result, read, wrote, ended) =
+            reader.read_record(input, &mut output[written..], &mut ends[count..]);
         input = &input[read..];
         written += wrote;
         count += ended;

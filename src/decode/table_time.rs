@@ -55,12 +55,15 @@ impl TableTime {
                     Ok(number) => Scalar::Integer(number),
                     Err(_) => Scalar::Text(text.into()),
                 };
-                let read = unit.read(&scalar).and_then(|time| time.ok_or(TimeError::NotATime));
+                let read = unit
+                    .read(&scalar)
+                    .and_then(|time| time.ok_or(TimeError::NotATime));
                 return read.map_err(|error| error.to_string());
             }
         };
         let with_zone = DateTime::parse_from_str(text, pattern).map(|time| time.timestamp_micros());
-        let without = || NaiveDateTime::parse_from_str(text, pattern).map(|time| time.and_utc().timestamp_micros());
+        let without =
+            || NaiveDateTime::parse_from_str(text, pattern).map(|time| time.and_utc().timestamp_micros());
         let day = || {
             let day = NaiveDate::parse_from_str(text, pattern);
             day.map(|day| day.and_time(chrono::NaiveTime::MIN).and_utc().timestamp_micros())

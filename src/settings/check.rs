@@ -133,6 +133,7 @@ pub(super) fn check(settings: &Settings, tree: &Node, problems: &mut Vec<Problem
             SourceSettings::File(file) => file.problems(),
             SourceSettings::HttpPoll(poll) => poll.problems(),
             SourceSettings::Kafka(kafka) => kafka.problems(),
+            SourceSettings::Redis(redis) => redis.problems(),
             _ => Vec::new(),
         };
         if source.enabled() || matches!(source, SourceSettings::Kafka(_)) {

@@ -31,12 +31,19 @@ pub(super) fn options(settings: &HttpPollSettings) -> Result<HttpPollOptions, Ht
     crate::tls::install_provider();
     let mut headers = HeaderMap::new();
     for (name, value) in &settings.headers {
-        let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value)) else {
+        let (Ok(name), Ok(value)) = (
+            HeaderName::from_bytes(name.as_bytes()),
+            HeaderValue::from_str(value),
+        ) else {
             return Err(HttpPollSetupError::NoHeader("headers"));
         };
         headers.insert(name, value);
     }
-    let authorization = match (&settings.bearer_token_file, &settings.username, &settings.password_file) {
+    let authorization = match (
+        &settings.bearer_token_file,
+        &settings.username,
+        &settings.password_file,
+    ) {
         (Some(file), ..) => Some(format!("Bearer {}", secret("bearer_token_file", file)?)),
         (None, Some(username), Some(file)) => {
             let both = format!("{username}:{}", secret("password_file", file)?);

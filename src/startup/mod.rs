@@ -14,6 +14,7 @@ mod mqtt;
 mod outputs;
 pub mod pipeline;
 mod plan;
+mod redis;
 mod sources;
 
 use std::collections::BTreeMap;
@@ -72,6 +73,11 @@ pub enum StartError {
     HttpPoll {
         name: SourceName,
         error: http_poll::HttpPollSetupError,
+    },
+    #[error("source `{name}`: {error}")]
+    Redis {
+        name: SourceName,
+        error: redis::RedisSetupError,
     },
     #[error("source `{name}`: {error}")]
     Kafka {

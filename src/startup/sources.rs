@@ -7,13 +7,15 @@ use actix::dev::ToEnvelope;
 use actix::{Addr, Handler};
 
 use super::pipeline::Pipeline;
-use super::{Sources, StartError, file, http_poll, kafka, mqtt, plan};
+use super::{Sources, StartError, file, http_poll, kafka, mqtt, plan, redis};
 use crate::actors::ingest::file::FileFetch;
 use crate::actors::ingest::http_poll::HttpPollFetch;
 use crate::actors::ingest::kafka::KafkaSource;
 use crate::actors::ingest::mqtt::MqttSource;
+use crate::actors::ingest::redis::RedisFetch;
 use crate::actors::ingest::{
-    Feed, Fetch, FetchedSource, HostFeed, Intake, IntakeSettings, OwnFeed, PolledSource, Seek, SimulatedFeed, SourceCommand,
+    Feed, Fetch, FetchedSource, HostFeed, Intake, IntakeSettings, OwnFeed, PolledSource, Seek, SimulatedFeed,
+    SourceCommand,
 };
 use crate::actors::supervision::Supervise;
 use crate::domain::{Home, SourceName};
@@ -78,6 +80,14 @@ pub(super) fn start(
                 starter.start(name, "mqtt", mqtt::intake(settings, intakes), move |intake| {
                     MqttSource::new(options, intake, store, figures)
                 });
+            }
+            SourceSettings::Redis(source) => {
+                let options = redis::options(source, settings).map_err(|error| StartError::Redis {
+                    name: name.clone(),
+                    error,
+                })?;
+                let intake = redis::intake(source, intakes);
+                starter.start_fetch(name, "redis", intake, RedisFetch::new(options));
             }
             SourceSettings::Simulated(simulated) => {
                 let begin = starter.pipeline.rails.clock().now();

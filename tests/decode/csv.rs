@@ -62,7 +62,10 @@ fn long_tables_have_a_reading_in_each_row() {
             unit: Some(Column::Place(4)),
         },
     };
-    let (readings, refusals) = read(csv, "s1;31.10.2024 00:00;t;21.5;C\ns1;31.10.2024;t;1;C\ns1;31.10.2024 00:01;t;x");
+    let (readings, refusals) = read(
+        csv,
+        "s1;31.10.2024 00:00;t;21.5;C\ns1;31.10.2024;t;1;C\ns1;31.10.2024 00:01;t;x",
+    );
     assert_eq!(readings, ["s1 t 21.5 2024-10-31T00:00:00Z"]);
     assert_eq!(
         refusals,
@@ -85,8 +88,14 @@ fn a_row_that_is_wrong_is_kept_with_its_header() {
     let header = "device,at,site,temperature";
     for (row, sentence) in [
         ("s1,soon,,1", "`at` is not a time: give RFC 3339 text"),
-        ("s1,1730332800,,warm", "`t` is text, must be a number or a boolean"),
-        ("s1,1730332800,,1e999", "`t` is a number beyond what 64-bit floating point holds"),
+        (
+            "s1,1730332800,,warm",
+            "`t` is text, must be a number or a boolean",
+        ),
+        (
+            "s1,1730332800,,1e999",
+            "`t` is a number beyond what 64-bit floating point holds",
+        ),
         ("s1,1730332800,,NaN", "`t` is text, must be a number or a boolean"),
         ("s1,1730332800", "`row` has no number"),
         (",1730332800,,1", "`sensor_id` is missing"),

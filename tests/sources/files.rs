@@ -22,7 +22,11 @@ async fn killed_again_and_again_each_line_is_stored_once() {
     for kill in 0..KILLS {
         let before = stored(&instance.api, "s").await;
         for _ in 0..4 {
-            let mut file = fs::File::options().create(true).append(true).open(logs.join("a.log")).unwrap();
+            let mut file = fs::File::options()
+                .create(true)
+                .append(true)
+                .open(logs.join("a.log"))
+                .unwrap();
             for _ in 0..100 {
                 // In two writes, so that lines are seen without their ends.
                 let line = format!("{}\n", item("s", written));
@@ -83,13 +87,25 @@ async fn what_is_wrong_is_a_dead_letter_with_its_place() {
         .as_array()
         .unwrap()
         .iter()
-        .map(|letter| (letter["position"].clone(), letter["reason"].clone(), number(&letter["payload_bytes"])))
+        .map(|letter| {
+            (
+                letter["position"].clone(),
+                letter["reason"].clone(),
+                number(&letter["payload_bytes"]),
+            )
+        })
         .collect();
-    places.sort_by_key(|(place, ..)| place.to_string().len() * 1_000_000 + place.to_string().bytes().map(usize::from).sum::<usize>());
+    places.sort_by_key(|(place, ..)| {
+        place.to_string().len() * 1_000_000 + place.to_string().bytes().map(usize::from).sum::<usize>()
+    });
     let expected = [
         (json!("a.log@9"), json!("undecodable"), 9),
         (json!(format!("a.log@{long}")), json!("limit_reached"), 64 << 10),
-        (json!(format!("a.log@{}", long + (1 << 20) + 2)), json!("undecodable"), 1),
+        (
+            json!(format!("a.log@{}", long + (1 << 20) + 2)),
+            json!("undecodable"),
+            1,
+        ),
     ];
     assert_eq!(places, expected);
     instance.kill9();
@@ -134,7 +150,10 @@ async fn line_protocol_and_tables_are_read() {
     fs::create_dir(place.path("lines")).unwrap();
     fs::write(
         place.path("lines/a.txt"),
-        format!("room,sensor_id=l1 a=1,b=2i {seconds}\n# none\nroom,sensor_id=l1 a=3 {}\n", seconds + 1),
+        format!(
+            "room,sensor_id=l1 a=1,b=2i {seconds}\n# none\nroom,sensor_id=l1 a=3 {}\n",
+            seconds + 1
+        ),
     )
     .unwrap();
     fs::write(
@@ -142,11 +161,18 @@ async fn line_protocol_and_tables_are_read() {
         "device;at;site;t;h\r\nw1;01.01.2026 00:00:00;north;1.5;2\r\nw1;01.01.2026 00:00:01;north;;3\r\n",
     )
     .unwrap();
-    fs::write(place.path("long.csv"), format!("{seconds},power,5\n{seconds},volts,230\n")).unwrap();
+    fs::write(
+        place.path("long.csv"),
+        format!("{seconds},power,5\n{seconds},volts,230\n"),
+    )
+    .unwrap();
     let mut instance = Instance::start(&place).await;
     for round in 0..2 {
         for (sensor, count) in [("l1", 3), ("w1", 3 + round), ("meter", 2)] {
-            until(sensor, async || (stored(&instance.api, sensor).await >= count).then_some(())).await;
+            until(sensor, async || {
+                (stored(&instance.api, sensor).await >= count).then_some(())
+            })
+            .await;
         }
         if round == 0 {
             // The header of a table is known again after a crash.
@@ -164,13 +190,18 @@ async fn line_protocol_and_tables_are_read() {
         let path = format!("/api/sensors/{sensor}/readings?metric={metric}&order=asc");
         let page = instance.api.get(&path).await;
         let data = page["data"].as_array().unwrap().clone();
-        data.iter().map(|row| row["value"].as_f64().unwrap()).collect::<Vec<_>>()
+        data.iter()
+            .map(|row| row["value"].as_f64().unwrap())
+            .collect::<Vec<_>>()
     };
     assert_eq!(of("l1", "a").await, [1.0, 3.0]);
     assert_eq!(of("w1", "t").await, [1.5, 9.0]);
     assert_eq!(of("w1", "h").await, [2.0, 3.0]);
     assert_eq!(of("meter", "volts").await, [230.0]);
-    assert_eq!(instance.api.get("/api/sensors/w1").await["tags"], json!({"site": "north"}));
+    assert_eq!(
+        instance.api.get("/api/sensors/w1").await["tags"],
+        json!({"site": "north"})
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

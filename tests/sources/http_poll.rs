@@ -69,7 +69,8 @@ impl Served {
                 }
                 "HTTP/1.1 304 Not Modified\r\n\r\n".to_owned()
             } else {
-                let body = json!({"v": version as f64 + 0.5, "at": item("", version)["timestamp"]}).to_string();
+                let body =
+                    json!({"v": version as f64 + 0.5, "at": item("", version)["timestamp"]}).to_string();
                 let length = body.len();
                 format!("HTTP/1.1 200 OK\r\nETag: \"v{version}\"\r\nContent-Length: {length}\r\n\r\n{body}")
             };
@@ -132,7 +133,10 @@ async fn errors_are_shown_without_secrets_and_waited_out() {
     assert_eq!(error["last_error"], "the answer is 500 Internal Server Error");
     assert_eq!(error["url"], format!("http://{}/status", server.address));
     server.served.broken.store(false, Ordering::SeqCst);
-    until("it to be stored", async || (stored(&instance.api, "s").await == 1).then_some(())).await;
+    until("it to be stored", async || {
+        (stored(&instance.api, "s").await == 1).then_some(())
+    })
+    .await;
     let log = place.log();
     assert!(!log.contains("right") && !log.contains("secret"), "{log}");
     let large = format!(
@@ -142,7 +146,11 @@ async fn errors_are_shown_without_secrets_and_waited_out() {
     let instance = Instance::start(&Place::new(&large, &[])).await;
     until("both errors", async || {
         let status = status(&instance.api).await;
-        let error = |index: usize| status["http_poll"]["urls"][index]["last_error"].as_str().map(str::to_owned);
+        let error = |index: usize| {
+            status["http_poll"]["urls"][index]["last_error"]
+                .as_str()
+                .map(str::to_owned)
+        };
         let (large, refused) = (error(0)?, error(1)?);
         assert_eq!(large, "the answer is longer than 1024 bytes (max_body)");
         assert!(refused.contains("refused"), "{refused}");

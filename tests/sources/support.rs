@@ -24,7 +24,10 @@ pub fn item(sensor: &str, index: usize) -> Value {
 
 /// What is stored of a sensor, as (index, value).
 pub async fn stored(api: &Api, sensor: &str) -> usize {
-    let answer = api.try_get(&format!("/api/sensors/{sensor}/ledger")).await.unwrap();
+    let answer = api
+        .try_get(&format!("/api/sensors/{sensor}/ledger"))
+        .await
+        .unwrap();
     match answer.status {
         200 => usize::try_from(number(&answer.body["stored"])).unwrap(),
         _ => 0,
@@ -47,19 +50,25 @@ pub async fn same_as_in_peace(killed: &Instance, sensor: &str, count: usize) -> 
     let expected: Vec<(i64, f64)> = (0..count)
         .map(|index| (START + index as i64 * 1_000_000, index as f64 + 0.5))
         .collect();
-    assert!(killed.api.readings(sensor).await == expected, "readings of {sensor} differ");
+    assert!(
+        killed.api.readings(sensor).await == expected,
+        "readings of {sensor} differ"
+    );
     let calm = Instance::start(&Place::new(SERIES, &[])).await;
     for begin in (0..count).step_by(500) {
-        let items: Vec<Value> = (begin..count.min(begin + 500)).map(|index| item(sensor, index)).collect();
+        let items: Vec<Value> = (begin..count.min(begin + 500))
+            .map(|index| item(sensor, index))
+            .collect();
         assert_eq!(calm.api.ingest(&json!(items)).await.status, 200);
     }
     calm.api.caught_up(sensor).await;
     let windows = async |api: &Api| {
         let mut all = api.windows(sensor).await;
         for window in &mut all {
-            // When it was closed is each instance's own.
+            // When it was closed is each instance's own, and files that were rotated may be read in another order than they were
+            // written: then late lines revise windows.
             let window = window.as_object_mut().unwrap();
-            window.retain(|name, _| !name.ends_with("_at"));
+            window.retain(|name, _| !name.ends_with("_at") && name != "revision");
         }
         all
     };
@@ -76,6 +85,10 @@ pub fn place(kind: &str, more: &str) -> Arc<Place> {
 /// What the source says of itself.
 pub async fn status(api: &Api) -> Value {
     let all = api.get("/api/sources").await;
-    let found = all["data"].as_array().unwrap().iter().find(|one| one["name"] == "it");
+    let found = all["data"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|one| one["name"] == "it");
     found.unwrap_or_else(|| panic!("{all}"))["status"].clone()
 }

@@ -7,6 +7,7 @@ use super::http_poll::HttpPollStatus;
 use super::kafka::KafkaStatus;
 use super::listener::ListenerFigures;
 use super::mqtt::MqttDetail;
+use super::redis::RedisStatus;
 use crate::domain::Timestamp;
 
 /// What a source is doing.
@@ -44,6 +45,7 @@ pub enum SourceDetail {
     Kafka(KafkaStatus),
     Mqtt(MqttDetail),
     MqttListener(ListenerFigures),
+    Redis(RedisStatus),
 }
 
 /// To go on reading elsewhere; answered when that is stored, with where each partition is then.

@@ -177,7 +177,11 @@ impl HttpPollFetch {
     }
 
     async fn ask(&self, polled: &PolledUrl, conditions: &HeaderMap) -> Result<Answer, PollError> {
-        let request = self.options.client.get(polled.url.clone()).headers(conditions.clone());
+        let request = self
+            .options
+            .client
+            .get(polled.url.clone())
+            .headers(conditions.clone());
         // What the client says of the URL may be secret.
         let failed = |error: reqwest::Error| PollError::Failed(causes(&error.without_url()));
         let mut response = request.send().await.map_err(failed)?;
@@ -186,8 +190,13 @@ impl HttpPollFetch {
             return Ok(Answer::Unchanged);
         }
         if !status.is_success() {
-            let wait = response.headers().get(RETRY_AFTER).and_then(|wait| wait.to_str().ok());
-            let wait = wait.and_then(|wait| wait.trim().parse().ok()).map(Duration::from_secs);
+            let wait = response
+                .headers()
+                .get(RETRY_AFTER)
+                .and_then(|wait| wait.to_str().ok());
+            let wait = wait
+                .and_then(|wait| wait.trim().parse().ok())
+                .map(Duration::from_secs);
             return Err(PollError::Status(status, wait.map(|wait| wait.min(LONGEST_WAIT))));
         }
         let mut body = Vec::new();

@@ -139,7 +139,9 @@ impl Intake {
     ) -> Delivery {
         let share = self.settings.share;
         let readings = weight(batch.received()).min(share.readings);
-        let permit = self.permits.acquire(readings, weight(bytes as u64).min(share.bytes));
+        let permit = self
+            .permits
+            .acquire(readings, weight(bytes as u64).min(share.bytes));
         match permit.await {
             Ok(permit) => self.depart(batch, permit, positions, None).1.await,
             // Nothing is larger than the share.

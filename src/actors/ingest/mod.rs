@@ -21,6 +21,7 @@ pub mod listener;
 pub mod mqtt;
 mod own;
 mod polled;
+pub mod redis;
 mod simulated;
 
 pub use arrivals::{Arrival, ArrivalKey, Arrivals};
@@ -31,8 +32,8 @@ pub use control::{
 pub use draft::{DraftBatch, Filling, ItemRefusal, Payload, Place};
 pub use host::HostFeed;
 pub use http::{HttpIngest, IngestError, Ingested};
-pub use link::{Fetch, FetchedSource, Link, Stopped};
 pub use intake::{Intake, IntakeSettings, NotSent};
+pub use link::{Fetch, FetchedSource, Link, Stopped};
 pub use own::OwnFeed;
 pub use polled::{Feed, PolledSource};
 pub use simulated::SimulatedFeed;

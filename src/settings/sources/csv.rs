@@ -49,7 +49,9 @@ impl Columns {
     fn named(&self) -> Vec<(String, Column)> {
         match self {
             Columns::Same(names) => {
-                let named = names.iter().map(|name| (name.clone(), Column::Name(name.clone())));
+                let named = names
+                    .iter()
+                    .map(|name| (name.clone(), Column::Name(name.clone())));
                 named.collect()
             }
             Columns::Named(columns) => columns.clone().into_iter().collect(),
@@ -75,7 +77,8 @@ impl CsvSettings {
                 },
                 (None, Some(metrics)) => {
                     let metrics = metrics.named().into_iter();
-                    let parsed = metrics.filter_map(|(name, column)| Some((MetricName::parse(&name).ok()?, column)));
+                    let parsed =
+                        metrics.filter_map(|(name, column)| Some((MetricName::parse(&name).ok()?, column)));
                     CsvValues::Wide(parsed.collect())
                 }
                 (None, None) => CsvValues::Numbers,
@@ -91,8 +94,16 @@ impl CsvSettings {
             }
         };
         let both = "goes with `value`: one reading a row, or several by `metrics`";
-        must(self.metrics.is_none() || self.value.is_none(), "metrics", "and `value` exclude each other".into());
-        must(self.metric.is_none() || self.value.is_some(), "metric", both.into());
+        must(
+            self.metrics.is_none() || self.value.is_none(),
+            "metrics",
+            "and `value` exclude each other".into(),
+        );
+        must(
+            self.metric.is_none() || self.value.is_some(),
+            "metric",
+            both.into(),
+        );
         must(self.unit.is_none() || self.value.is_some(), "unit", both.into());
         let all = self.value.is_none() && self.metrics.is_none();
         must(
@@ -102,17 +113,35 @@ impl CsvSettings {
         );
         for (name, _) in self.metrics.as_ref().map(Columns::named).unwrap_or_default() {
             if let Err(error) = MetricName::check(&name) {
-                must(false, "metrics", format!("has \"{}\", which {error}", name.escape_debug()));
+                must(
+                    false,
+                    "metrics",
+                    format!("has \"{}\", which {error}", name.escape_debug()),
+                );
             }
         }
         for (name, _) in self.tags.as_ref().map(Columns::named).unwrap_or_default() {
             if let Err(error) = check_tag_name(&name) {
-                must(false, "tags", format!("has \"{}\", which {error}", name.escape_debug()));
+                must(
+                    false,
+                    "tags",
+                    format!("has \"{}\", which {error}", name.escape_debug()),
+                );
             }
         }
-        let columns = [&self.sensor_id, &self.timestamp, &self.metric, &self.value, &self.unit];
+        let columns = [
+            &self.sensor_id,
+            &self.timestamp,
+            &self.metric,
+            &self.value,
+            &self.unit,
+        ];
         let named = self.metrics.iter().chain(&self.tags).flat_map(Columns::named);
-        let mut columns = columns.into_iter().flatten().cloned().chain(named.map(|(_, column)| column));
+        let mut columns = columns
+            .into_iter()
+            .flatten()
+            .cloned()
+            .chain(named.map(|(_, column)| column));
         must(
             self.header || !columns.any(|column| matches!(column, Column::Name(_))),
             "header",

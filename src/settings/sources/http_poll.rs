@@ -58,7 +58,10 @@ impl Urls {
     pub fn all(&self) -> Vec<(&str, Option<&SensorId>)> {
         match self {
             Urls::Plain(urls) => urls.iter().map(|url| (url.as_str(), None)).collect(),
-            Urls::Sensors(urls) => urls.iter().map(|(sensor, url)| (url.as_str(), Some(sensor))).collect(),
+            Urls::Sensors(urls) => urls
+                .iter()
+                .map(|(sensor, url)| (url.as_str(), Some(sensor)))
+                .collect(),
         }
     }
 }
@@ -80,7 +83,9 @@ impl HttpPollSettings {
         );
         let is_http = |text: &str| {
             reqwest::Url::parse(text).is_ok_and(|url| {
-                matches!(url.scheme(), "http" | "https") && url.password().is_none() && url.username().is_empty()
+                matches!(url.scheme(), "http" | "https")
+                    && url.password().is_none()
+                    && url.username().is_empty()
             })
         };
         must(
@@ -97,7 +102,10 @@ impl HttpPollSettings {
             "has a name or a value that no header can have",
         );
         must(
-            !self.headers.keys().any(|name| name.eq_ignore_ascii_case("authorization")),
+            !self
+                .headers
+                .keys()
+                .any(|name| name.eq_ignore_ascii_case("authorization")),
             "headers",
             "must not have `Authorization`: set `bearer_token_file`, or `username` and `password_file`",
         );

@@ -7,6 +7,7 @@ mod http_poll;
 mod kafka;
 pub(super) mod kafka_client;
 mod mqtt;
+mod redis;
 mod simulated;
 
 use serde::{Deserialize, Serialize, Serializer};
@@ -18,10 +19,8 @@ pub use http_poll::{HttpPollSettings, Urls};
 pub use kafka::{KafkaReset, KafkaSasl, KafkaSettings, KafkaTls, SaslMechanism};
 pub(super) use mqtt::keep_alive as mqtt_keep_alive;
 pub use mqtt::{BrokerUrl, MqttSettings, MqttVersion, Retained, StatusSettings, TlsSettings};
+pub use redis::{Oldest, RedisSettings};
 pub use simulated::SimulatedSettings;
-
-/// Kinds that are known but not part of this version.
-pub(super) const UNAVAILABLE_KINDS: [&str; 1] = ["redis"];
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -31,6 +30,7 @@ pub enum SourceSettings {
     HttpPoll(Box<HttpPollSettings>),
     Kafka(Box<KafkaSettings>),
     Mqtt(Box<MqttSettings>),
+    Redis(Box<RedisSettings>),
     Simulated(SimulatedSettings),
 }
 
@@ -42,6 +42,7 @@ impl SourceSettings {
             SourceSettings::HttpPoll(poll) => poll.enabled,
             SourceSettings::Kafka(kafka) => kafka.enabled,
             SourceSettings::Mqtt(mqtt) => mqtt.enabled,
+            SourceSettings::Redis(redis) => redis.enabled,
             SourceSettings::Simulated(simulated) => simulated.enabled,
         }
     }
@@ -53,6 +54,7 @@ impl SourceSettings {
             SourceSettings::File(_)
             | SourceSettings::HttpPoll(_)
             | SourceSettings::Mqtt(_)
+            | SourceSettings::Redis(_)
             | SourceSettings::Simulated(_) => true,
         }
     }
@@ -69,6 +71,7 @@ impl Serialize for SourceSettings {
             HttpPoll(&'a HttpPollSettings),
             Kafka(&'a KafkaSettings),
             Mqtt(&'a MqttSettings),
+            Redis(&'a RedisSettings),
             Simulated(&'a SimulatedSettings),
         }
 
@@ -78,6 +81,7 @@ impl Serialize for SourceSettings {
             SourceSettings::HttpPoll(poll) => Tagged::HttpPoll(poll).serialize(serializer),
             SourceSettings::Kafka(kafka) => Tagged::Kafka(kafka).serialize(serializer),
             SourceSettings::Mqtt(mqtt) => Tagged::Mqtt(mqtt).serialize(serializer),
+            SourceSettings::Redis(redis) => Tagged::Redis(redis).serialize(serializer),
             SourceSettings::Simulated(simulated) => Tagged::Simulated(simulated).serialize(serializer),
         }
     }

@@ -27,8 +27,8 @@ use crate::storage::Position;
 pub use pattern::PathPattern;
 use piece::Piece;
 use slots::{Beginning, Slot, SlotId};
-pub use tail::{FileStatus, TailOptions};
 use tail::Tail;
+pub use tail::{FileStatus, TailOptions};
 
 /// Says that the source has begun once: what is there from then on is new.
 const BEGUN: &str = "file/begun";
@@ -138,7 +138,8 @@ impl FileFetch {
             .flat_map(|(id, slot)| place(link, id, slot.position, slot.check))
             .chain([begun])
             .collect();
-        link.store(0, |intake| (intake.fill().finish(), positions.clone())).await
+        link.store(0, |intake| (intake.fill().finish(), positions.clone()))
+            .await
     }
 
     /// Stores some pieces, in as many batches as that takes.
@@ -161,12 +162,20 @@ impl FileFetch {
                 csv: self.options.tail.csv.as_deref(),
             };
             let taken = load.fill(&link.intake).1;
-            let lines: usize = taken.iter().zip(&stored).map(|(taken, stored)| taken - stored).sum();
+            let lines: usize = taken
+                .iter()
+                .zip(&stored)
+                .map(|(taken, stored)| taken - stored)
+                .sum();
             if lines == 0 {
                 return Ok(());
             }
             *last_arrival = Timestamp(arrival.0.saturating_add(i64::try_from(lines).unwrap_or(i64::MAX)));
-            let moved = pieces.iter().zip(&stored).zip(&taken).filter(|((_, before), now)| before < now);
+            let moved = pieces
+                .iter()
+                .zip(&stored)
+                .zip(&taken)
+                .filter(|((_, before), now)| before < now);
             let moved: Vec<(SlotId, u64, u32)> = moved
                 .filter_map(|((piece, _), lines)| {
                     let (position, check) = piece.after(*lines);
@@ -175,7 +184,9 @@ impl FileFetch {
                 .collect();
             let bytes = load.bytes(&taken);
             link.store(bytes, |intake| {
-                let positions = moved.iter().flat_map(|(id, position, check)| place(link, *id, *position, *check));
+                let positions = moved
+                    .iter()
+                    .flat_map(|(id, position, check)| place(link, *id, *position, *check));
                 (load.fill(intake).0, positions.collect())
             })
             .await?;
@@ -198,7 +209,11 @@ impl FileFetch {
     fn complain(&self, link: &Link, error: &str) {
         let mut status = self.status.borrow_mut();
         if status.last_error.as_deref() != Some(error) {
-            tracing::warn!(source = link.intake.source().as_str(), error, "files cannot be looked for");
+            tracing::warn!(
+                source = link.intake.source().as_str(),
+                error,
+                "files cannot be looked for"
+            );
             status.last_error = Some(error.to_owned());
         }
     }
@@ -245,7 +260,8 @@ impl Load<'_> {
                 };
                 match (line.too_long, self.csv, &piece.table) {
                     (Some(length), ..) => {
-                        let reason = format!("is a line of {length} bytes, longer than limits.payload allows");
+                        let reason =
+                            format!("is a line of {length} bytes, longer than limits.payload allows");
                         filling.refuse(payload, RejectReason::LimitReached, reason);
                     }
                     (None, Some(csv), Some(table)) => filling.add_row(payload, (csv, table)),
@@ -302,7 +318,6 @@ impl Fetch for FileFetch {
         SourceDetail::Files(self.status.borrow().clone())
     }
 }
-
 
 #[cfg(test)]
 mod tests;

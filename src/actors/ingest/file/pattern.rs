@@ -64,7 +64,10 @@ impl PathPattern {
                 false => Part::Plain(part.to_owned()),
                 true => {
                     let glob = GlobBuilder::new(part).literal_separator(true).build();
-                    Part::Glob(glob.map_err(|error| format!("is no pattern: {error}"))?.compile_matcher())
+                    Part::Glob(
+                        glob.map_err(|error| format!("is no pattern: {error}"))?
+                            .compile_matcher(),
+                    )
                 }
             });
         }

@@ -121,7 +121,9 @@ impl Piece {
         if let Some(after) = &self.after {
             return (position, check(after));
         }
-        let end = usize::try_from(line.next).unwrap_or(usize::MAX).min(self.bytes.len());
+        let end = usize::try_from(line.next)
+            .unwrap_or(usize::MAX)
+            .min(self.bytes.len());
         let mut tail = self.before.clone();
         tail.extend_from_slice(&self.bytes[end.saturating_sub(TAIL)..end]);
         (position, check(&tail))

@@ -91,7 +91,10 @@ impl Slots {
 
     pub fn get(&self, id: SlotId) -> Slot {
         let slots = self.known.get(&id.beginning);
-        slots.and_then(|slots| slots.get(id.number)).cloned().unwrap_or_default()
+        slots
+            .and_then(|slots| slots.get(id.number))
+            .cloned()
+            .unwrap_or_default()
     }
 
     pub fn hold(&mut self, id: SlotId, file: FileId) {

@@ -63,7 +63,10 @@ impl Stream {
             }
             Stream::Gzip { file, decoder, at } => {
                 let chunk = unpack(file, decoder, at, offset, count);
-                if chunk.as_ref().map_or(true, |chunk| chunk.bytes.len() < count && !chunk.last) {
+                if chunk
+                    .as_ref()
+                    .map_or(true, |chunk| chunk.bytes.len() < count && !chunk.last)
+                {
                     // What is missing may come, and a decoder that has failed does not go on.
                     *decoder = None;
                 }
@@ -89,7 +92,10 @@ fn unpack(
             let mut file = file.try_clone()?;
             file.rewind()?;
             *at = 0;
-            decoder.insert(Box::new(MultiGzDecoder::new(BufReader::with_capacity(64 << 10, file))))
+            decoder.insert(Box::new(MultiGzDecoder::new(BufReader::with_capacity(
+                64 << 10,
+                file,
+            ))))
         }
     };
     let early = |error: io::Error| match error.kind() {

@@ -46,8 +46,6 @@ pub struct Tail {
     options: TailOptions,
     files: BTreeMap<FileId, Tracked>,
     slots: Slots,
-    /// The file after which the next load begins, so that each has its turn.
-    turn: Option<FileId>,
 }
 
 struct Tracked {
@@ -103,7 +101,6 @@ impl Tail {
             options,
             files: BTreeMap::new(),
             slots: Slots::default(),
-            turn: None,
         }
     }
 
@@ -152,7 +149,9 @@ impl Tail {
     pub fn settle(&mut self, at_end: bool) {
         let ids: Vec<FileId> = self.files.keys().copied().collect();
         for id in ids {
-            let Some(tracked) = self.files.get(&id) else { continue };
+            let Some(tracked) = self.files.get(&id) else {
+                continue;
+            };
             if let At::Begins(beginning) | At::Copy(beginning) = tracked.at
                 && let Err(error) = self.identify(id, beginning, at_end)
                 && let Some(tracked) = self.files.get_mut(&id)
@@ -162,16 +161,20 @@ impl Tail {
         }
     }
 
-    /// What is new, of each file in turn, at most about so much at once.
+    /// What is new, a piece of each file, at most about [`LOAD`] at once.
     pub fn take(&mut self) -> Vec<Piece> {
-        let ids: Vec<FileId> = self.files.keys().copied().collect();
-        let from = ids.partition_point(|id| self.turn.is_some_and(|turn| *id <= turn));
+        // What was written first is read first: a rotated file before the one that took its place.
+        let mut ids: Vec<_> = self
+            .files
+            .iter()
+            .map(|(id, tracked)| (tracked.changed, *id))
+            .collect();
+        ids.sort();
         let (mut pieces, mut bytes) = (Vec::new(), 0);
-        for id in ids[from..].iter().chain(&ids[..from]) {
+        for (_, id) in &ids {
             match self.read(*id) {
                 Ok(Some(piece)) => {
                     bytes += piece.bytes.len();
-                    self.turn = Some(*id);
                     pieces.push(piece);
                 }
                 Ok(None) => {}
@@ -217,7 +220,9 @@ impl Tail {
 
     /// A file that is not where the pattern looks any more: what is written to it still counts, for a while.
     fn look_away(&mut self, id: FileId, now: Instant) {
-        let Some(tracked) = self.files.get_mut(&id) else { return };
+        let Some(tracked) = self.files.get_mut(&id) else {
+            return;
+        };
         tracked.away = true;
         let metadata = tracked.stream.as_ref().map(|stream| stream.file().metadata());
         let position = match tracked.at {
@@ -240,7 +245,9 @@ impl Tail {
 
     /// Whether a file is still the one that it was.
     fn check(&mut self, id: FileId, metadata: &Metadata, now: Instant) {
-        let Some(tracked) = self.files.get_mut(&id) else { return };
+        let Some(tracked) = self.files.get_mut(&id) else {
+            return;
+        };
         let changed = (metadata.mtime(), metadata.mtime_nsec());
         if (tracked.length, tracked.changed) == (metadata.len(), changed) {
             return;
@@ -285,13 +292,16 @@ impl Tail {
                     return Ok(());
                 }
                 let other = self.files.get_mut(&holder);
-                if !other.is_some_and(|other| other.is_at(beginning, &state, &self.options).unwrap_or(false)) {
+                if !other.is_some_and(|other| other.is_at(beginning, &state, &self.options).unwrap_or(false))
+                {
                     // It was emptied this moment, and this may be its copy: the next look will tell.
                     return Ok(());
                 }
                 continue;
             }
-            let Some(tracked) = self.files.get_mut(&id) else { return Ok(()) };
+            let Some(tracked) = self.files.get_mut(&id) else {
+                return Ok(());
+            };
             if tracked.is_at(beginning, &state, &self.options)? {
                 self.slots.hold(slot, id);
                 found = Some(slot);
@@ -302,7 +312,9 @@ impl Tail {
                 return Ok(());
             }
         }
-        let Some(tracked) = self.files.get_mut(&id) else { return Ok(()) };
+        let Some(tracked) = self.files.get_mut(&id) else {
+            return Ok(());
+        };
         let slot = match found {
             Some(slot) => slot,
             None => {
@@ -343,19 +355,20 @@ impl Tail {
         let count = usize::try_from(end - begin).unwrap_or(TAIL);
         let mut both = Vec::new();
         for id in [id, holder] {
-            let Some(tracked) = self.files.get_mut(&id) else { return Ok(false) };
+            let Some(tracked) = self.files.get_mut(&id) else {
+                return Ok(false);
+            };
             both.push(tracked.open()?.read(begin, count)?.bytes);
         }
         Ok(both[0] == both[1])
     }
 
     fn read(&mut self, id: FileId) -> io::Result<Option<Piece>> {
-        let Some(tracked) = self.files.get_mut(&id) else { return Ok(None) };
+        let Some(tracked) = self.files.get_mut(&id) else {
+            return Ok(None);
+        };
         let At::Known {
-            slot,
-            first,
-            scanned,
-            ..
+            slot, first, scanned, ..
         } = tracked.at
         else {
             return Ok(None);
@@ -367,7 +380,9 @@ impl Tail {
         let max_line = self.options.max_line;
         let stream = tracked.open()?;
         let from = base.saturating_sub(TAIL as u64);
-        let before = stream.read(from, usize::try_from(base - from).unwrap_or(TAIL))?.bytes;
+        let before = stream
+            .read(from, usize::try_from(base - from).unwrap_or(TAIL))?
+            .bytes;
         let chunk = stream.read(base, READ.max(max_line + 2))?;
         let mut piece = cut(chunk.bytes, chunk.last, base, max_line);
         let mut now_scanned = 0;
@@ -391,7 +406,9 @@ impl Tail {
         if empty {
             return Ok(None);
         }
-        let At::Known { table, .. } = &tracked.at else { return Ok(None) };
+        let At::Known { table, .. } = &tracked.at else {
+            return Ok(None);
+        };
         piece.slot = Some(slot);
         piece.table = table.clone();
         piece.path = tracked.path.to_string_lossy().into_owned();
@@ -450,7 +467,11 @@ impl Tracked {
 
     fn beginning(&mut self, options: &TailOptions) -> io::Result<Option<Beginning>> {
         // Tables often have the same header: the first row tells them apart.
-        let lines = if options.csv.as_ref().is_some_and(|csv| csv.header) { 2 } else { 1 };
+        let lines = if options.csv.as_ref().is_some_and(|csv| csv.header) {
+            2
+        } else {
+            1
+        };
         let head = self.open()?.read(0, HEAD)?;
         Ok(match Beginning::of(&head.bytes, lines) {
             None if head.last && !head.bytes.is_empty() => Beginning::of(&head.bytes, 1),
@@ -482,7 +503,11 @@ impl Tracked {
     /// Where its last whole line ends, and the bytes before.
     fn end(&mut self) -> io::Result<(u64, Vec<u8>)> {
         let mut end = 0;
-        let mut from = if self.compressed { 0 } else { self.length.saturating_sub(READ as u64) };
+        let mut from = if self.compressed {
+            0
+        } else {
+            self.length.saturating_sub(READ as u64)
+        };
         loop {
             let chunk = self.open()?.read(from, READ)?;
             if let Some(newline) = chunk.bytes.iter().rposition(|byte| *byte == b'\n') {
@@ -500,7 +525,9 @@ impl Tracked {
 
     /// The table of a file of rows, and where its rows begin.
     fn header(&mut self, options: &TailOptions) -> io::Result<(Option<Arc<CsvTable>>, u64)> {
-        let Some(csv) = &options.csv else { return Ok((None, 0)) };
+        let Some(csv) = &options.csv else {
+            return Ok((None, 0));
+        };
         if !csv.header {
             return Ok((Some(Arc::new(CsvTable::new(csv, b""))), 0));
         }
@@ -515,7 +542,9 @@ impl Tracked {
     /// Whether there may be something to read after `position`.
     fn unread(&self, position: u64) -> bool {
         match self.at {
-            At::Known { unread, whole, .. } => unread && !whole && (self.compressed || position < self.length),
+            At::Known { unread, whole, .. } => {
+                unread && !whole && (self.compressed || position < self.length)
+            }
             _ => false,
         }
     }

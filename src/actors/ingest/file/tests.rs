@@ -77,7 +77,9 @@ impl World {
                     beginning,
                     number: slots.len(),
                 };
-                let Some(position) = self.database.get(&id.position()) else { break };
+                let Some(position) = self.database.get(&id.position()) else {
+                    break;
+                };
                 slots.push(Slot {
                     position: *position as u64,
                     check: self.database[&id.check()] as u32,
@@ -217,7 +219,12 @@ fn a_file_that_is_written_anew_is_another_one() {
     world.append("a.log", "start\none\n");
     assert_eq!(world.read(), ["start", "one"]);
     // Shorter, longer, and with the same beginning.
-    for text in ["start\n", "another one\n", "head\ntwo\nthree\n", "head\ntwo, or so\nthree, four, five\n"] {
+    for text in [
+        "start\n",
+        "another one\n",
+        "head\ntwo\nthree\n",
+        "head\ntwo, or so\nthree, four, five\n",
+    ] {
         fs::write(world.path("a.log"), text).unwrap();
         // A file system may keep times that are coarse.
         let changed = std::time::SystemTime::now() + Duration::from_secs(text.len() as u64);
@@ -314,7 +321,9 @@ fn nothing_but_files_is_opened() {
     fs::create_dir_all(world.path("a1/x1.log")).unwrap();
     fs::create_dir_all(world.path("b2")).unwrap();
     fs::create_dir_all(world.path("c")).unwrap();
-    let made = std::process::Command::new("mkfifo").arg(world.path("b2/x2.log")).status();
+    let made = std::process::Command::new("mkfifo")
+        .arg(world.path("b2/x2.log"))
+        .status();
     assert!(made.unwrap().success());
     world.append("b2/y3.log", "one\n");
     world.append("c/y3.log", "none\n");
