@@ -286,8 +286,18 @@ impl Tail {
         for (slot, state) in candidates {
             if let Some(holder) = state.holder {
                 if self.is_copy(id, holder)? {
-                    if let Some(tracked) = self.files.get_mut(&id) {
+                    // The longer one of the two is read.
+                    let longer = self.is_longer(id, holder);
+                    if longer {
+                        self.slots.hold(slot, id);
+                    }
+                    let other = if longer { holder } else { id };
+                    if let Some(tracked) = self.files.get_mut(&other) {
                         tracked.at = At::Copy(beginning);
+                    }
+                    if longer {
+                        found = Some(slot);
+                        break;
                     }
                     return Ok(());
                 }
@@ -363,6 +373,15 @@ impl Tail {
         Ok(both[0] == both[1])
     }
 
+    /// Of plain files.
+    fn is_longer(&self, id: FileId, than: FileId) -> bool {
+        let length = |id: FileId| {
+            let tracked = self.files.get(&id).filter(|tracked| !tracked.compressed)?;
+            Some(tracked.length)
+        };
+        matches!((length(id), length(than)), (Some(one), Some(other)) if one > other)
+    }
+
     fn read(&mut self, id: FileId) -> io::Result<Option<Piece>> {
         let Some(tracked) = self.files.get_mut(&id) else {
             return Ok(None);
@@ -384,10 +403,16 @@ impl Tail {
             .read(from, usize::try_from(base - from).unwrap_or(TAIL))?
             .bytes;
         let chunk = stream.read(base, READ.max(max_line + 2))?;
+        // It may have been emptied and written anew since it was looked at; after reading, what was read is known to be of this file.
+        let state = self.slots.get(slot);
+        if !tracked.compressed && !tracked.is_at(slot.beginning, &state, &self.options)? {
+            tracked.changed = (0, 0);
+            return Ok(None);
+        }
         let mut piece = cut(chunk.bytes, chunk.last, base, max_line);
         let mut now_scanned = 0;
         if piece.lines.is_empty() && piece.bytes.len() > max_line + 1 {
-            now_scanned = piece.end_of_long_line(stream, scanned)?;
+            now_scanned = piece.end_of_long_line(tracked.open()?, scanned)?;
         }
         let last = chunk.last && piece.takes_all();
         piece.before = before;

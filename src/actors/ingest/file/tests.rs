@@ -214,6 +214,41 @@ fn a_file_that_is_copied_and_emptied_is_read_on_in_its_copy() {
 }
 
 #[test]
+fn of_a_file_and_its_copy_the_one_that_grows_is_read() {
+    let mut world = World::new("a.log*");
+    world.append("a.log", "one\ntwo\n");
+    assert_eq!(world.read(), ["one", "two"]);
+    fs::copy(world.path("a.log"), world.path("a.log.bak")).unwrap();
+    world.crash();
+    assert!(world.read().is_empty());
+    world.append("a.log", "three\n");
+    assert_eq!(world.read(), ["three"]);
+    assert!(world.read().is_empty());
+    world.append("a.log.bak", "other\n");
+    world.append("a.log", "four\n");
+    let mut lines = world.read();
+    lines.extend(world.read());
+    lines.sort();
+    assert!(
+        lines.contains(&"four".to_owned()) && lines.contains(&"other".to_owned()),
+        "{lines:?}"
+    );
+}
+
+#[test]
+fn a_file_that_is_emptied_between_a_look_and_a_read_is_not_read_as_what_it_was() {
+    let mut world = World::new("a.log");
+    world.append("a.log", "one 1\n");
+    assert_eq!(world.read(), ["one 1"]);
+    world.append("a.log", "one 2\n");
+    world.settle(false);
+    // As long as before, so that the position fits.
+    fs::write(world.path("a.log"), "two 1\ntwo 2\ntwo 3\n").unwrap();
+    assert!(world.tail.take().is_empty());
+    assert_eq!(world.read(), ["two 1", "two 2", "two 3"]);
+}
+
+#[test]
 fn a_file_that_is_written_anew_is_another_one() {
     let mut world = World::new("a.log");
     world.append("a.log", "start\none\n");
