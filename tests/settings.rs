@@ -193,7 +193,7 @@ fn every_mistake_is_reported_at_once_with_its_key_and_place() {
         "series[0].windows[1] must be a duration of at least 1ms",
         "series[1] needs the key `match`",
         "series[1].windows has the size 1m twice",
-        "sources.a.kind must be one of `host`, `kafka`, `mqtt`, `simulated`, but is \"telepathy\"",
+        "sources.a.kind must be one of `file`, `host`, `http_poll`, `kafka`, `mqtt`, `redis`, `simulated`, but is \"telepathy\"",
         "sources.b needs the key `kind`, one of `host`, `kafka`, `mqtt`, `simulated`",
         "sources.c.colour is not known; allowed here: `enabled`, `sensors`",
         "sources.c.rate must be a finite number, but is floating point `NaN`",
@@ -427,7 +427,7 @@ fn sources_that_cannot_be_are_told_with_what_to_do() {
             "is missing",
         ),
         (
-            "kind = 'file'\npath = 'a'\nformat = 'csv'\ncsv = { time_format = 'soon' }",
+            "kind = 'file'\npath = 'a'\nformat = 'csv'\ndefault_sensor = 's'\ncsv = { time_format = 'soon' }",
             "csv.time_format",
             "must be",
         ),
