@@ -194,7 +194,7 @@ fn every_mistake_is_reported_at_once_with_its_key_and_place() {
         "series[1] needs the key `match`",
         "series[1].windows has the size 1m twice",
         "sources.a.kind must be one of `file`, `host`, `http_poll`, `kafka`, `mqtt`, `redis`, `simulated`, but is \"telepathy\"",
-        "sources.b needs the key `kind`, one of `host`, `kafka`, `mqtt`, `simulated`",
+        "sources.b needs the key `kind`, one of `file`, `host`, `http_poll`, `kafka`, `mqtt`, `redis`, `simulated`",
         "sources.c.colour is not known; allowed here: `enabled`, `sensors`",
         "sources.c.rate must be a finite number, but is floating point `NaN`",
         "sources.c.sensors must be a whole number from 1 to 10000000, but is integer `-1`",
