@@ -119,6 +119,27 @@ need_mosquitto() {
     has_mosquitto || fail "Mosquitto was installed, and mosquitto or mosquitto_pub is not there"
 }
 
+# Redis, of which tests start servers of their own. On Debian the package would start one that always runs; where it is we who
+# install it, it does not.
+need_redis() {
+    command -v redis-server >/dev/null && return
+    policy=/usr/sbin/policy-rc.d
+    ours=
+    if command -v apt-get >/dev/null && may_be_root && [ ! -e "$policy" ]; then
+        ours=yes
+        printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
+        as_root chmod +x "$policy"
+    fi
+    status=0
+    (install_packages Redis redis-server) || status=$?
+    [ -z "$ours" ] || as_root rm -f "$policy"
+    # Nor after the next start of the machine.
+    if [ -n "$ours" ] && command -v systemctl >/dev/null; then
+        as_root systemctl disable --quiet redis-server 2>/dev/null || true
+    fi
+    [ "$status" = 0 ] || fail "Redis could not be installed"
+}
+
 # A server that speaks S3, for the tests of the archive: the Python package moto, in an environment of its own.
 need_s3() {
     case ${CARGO_TARGET_DIR:-} in

@@ -78,6 +78,7 @@ if required; then
     need_browser
     need_postgres
     need_mosquitto
+    need_redis
     need_s3
     need_kafka
 fi

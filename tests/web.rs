@@ -12,6 +12,8 @@ mod commands;
 mod documents;
 #[path = "web/hostile.rs"]
 mod hostile;
+#[path = "web/influx.rs"]
+mod influx;
 #[path = "web/query.rs"]
 mod query;
 #[path = "web/reading.rs"]

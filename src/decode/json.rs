@@ -13,7 +13,7 @@ use super::fields::Fields;
 use super::item::{self, Fault, Place};
 use super::locate::locate;
 use super::mapping::PointerMapping;
-use super::{Sink, TopicPattern, bare, mapped};
+use super::{Format, Sink, TopicPattern, bare, mapped};
 use crate::domain::{MetricName, SensorId};
 
 /// What a source knows of its JSON payloads that is not in them.
@@ -25,6 +25,8 @@ pub struct JsonMapping {
     pub default_metric: Option<MetricName>,
     /// Where the fields are, if not where our own forms have them.
     pub pointers: Option<PointerMapping>,
+    /// What payloads are written in.
+    pub format: Format,
     /// The topics that are subscribed to; the first that matches says what a topic means.
     pub topics: Vec<TopicPattern>,
     /// The most items of one payload; a longer one is refused whole.
@@ -38,6 +40,7 @@ impl Default for JsonMapping {
             default_sensor: None,
             default_metric: MetricName::parse("value").ok(),
             pointers: None,
+            format: Format::Json,
             topics: Vec::new(),
             max_items: 10_000,
         }

@@ -9,15 +9,19 @@
 pub mod range;
 
 mod bare;
+mod csv;
 mod encode;
 mod fields;
+mod format;
 mod item;
 mod json;
+mod lines;
 mod locate;
 mod mapped;
 mod mapping;
 mod pointer;
 mod scalar;
+mod table_time;
 mod tags;
 mod time_unit;
 mod topic;
@@ -26,13 +30,17 @@ mod tree;
 use std::borrow::Cow;
 use std::fmt;
 
+pub use csv::{Column, CsvMapping, CsvTable, CsvValues, decode_row};
 pub use encode::{encode_canonical, encode_reading, is_canonical};
 pub use fields::MAX_FLAT_METRICS;
+pub use format::{Format, decode};
 pub use item::MAX_UNIT_BYTES;
 pub use json::{Hints, JsonMapping, decode_json};
+pub use lines::{Lines, parts as line_parts};
 pub use mapped::MAX_ROOT_BYTES;
 pub use mapping::{PointerMapping, Pointers, Values};
 pub use pointer::{Pointer, PointerError};
+pub use table_time::TableTime;
 pub use tags::{MAX_TAG_BYTES, MAX_TAGS, RawTags, check_tag_name};
 pub use time_unit::TimeUnit;
 pub use topic::{TopicError, TopicPattern};
@@ -84,4 +92,6 @@ impl fmt::Display for Refusal<'_> {
 pub trait Sink<'a> {
     fn reading(&mut self, draft: Draft<'a>);
     fn refuse(&mut self, refusal: Refusal<'a>);
+    /// A field beside readings that can be none. It is not an answer: whoever wants to may count it.
+    fn ignored(&mut self, _field: Cow<'a, str>) {}
 }

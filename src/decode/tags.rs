@@ -66,17 +66,23 @@ impl TagsBuilder {
                 return Err(format!("{is}, must be text, a number or a boolean"));
             }
         };
-        if text.len() > MAX_TAG_BYTES {
-            return Err(format!("is longer than {MAX_TAG_BYTES} bytes"));
-        }
-        if text.chars().any(char::is_control) {
-            return Err("has a control character".to_owned());
-        }
+        check_text(&text)?;
+        self.push(name, value.get());
+        Ok(())
+    }
+
+    /// The same with a text as it is.
+    pub fn add_text(&mut self, name: &str, text: &str) -> Result<(), String> {
+        check_text(text)?;
+        self.push(name, &Value::from(text).to_string());
+        Ok(())
+    }
+
+    fn push(&mut self, name: &str, json: &str) {
         self.json.push(if self.json.is_empty() { '{' } else { ',' });
         self.json.push_str(&Value::from(name).to_string());
         self.json.push(':');
-        self.json.push_str(value.get());
-        Ok(())
+        self.json.push_str(json);
     }
 
     pub fn finish<'a>(mut self) -> Option<RawTags<'a>> {
@@ -148,6 +154,16 @@ pub fn check_tag_name(name: &str) -> Result<(), String> {
     } else if name.len() > MAX_TAG_BYTES {
         Err(format!("is longer than {MAX_TAG_BYTES} bytes"))
     } else if name.chars().any(char::is_control) {
+        Err("has a control character".to_owned())
+    } else {
+        Ok(())
+    }
+}
+
+fn check_text(text: &str) -> Result<(), String> {
+    if text.len() > MAX_TAG_BYTES {
+        Err(format!("is longer than {MAX_TAG_BYTES} bytes"))
+    } else if text.chars().any(char::is_control) {
         Err("has a control character".to_owned())
     } else {
         Ok(())

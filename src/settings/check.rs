@@ -130,8 +130,15 @@ pub(super) fn check(settings: &Settings, tree: &Node, problems: &mut Vec<Problem
         if let SourceSettings::Mqtt(mqtt) = source {
             check_mqtt(mqtt, &key, limits.bytes_in_flight, &mut must);
         }
-        if let SourceSettings::Kafka(kafka) = source {
-            for (below, message) in kafka.problems() {
+        let problems = match source {
+            SourceSettings::File(file) => file.problems(),
+            SourceSettings::HttpPoll(poll) => poll.problems(),
+            SourceSettings::Kafka(kafka) => kafka.problems(),
+            SourceSettings::Redis(redis) => redis.problems(),
+            _ => Vec::new(),
+        };
+        if source.enabled() || matches!(source, SourceSettings::Kafka(_)) {
+            for (below, message) in problems {
                 must(false, &format!("{key}.{below}"), &key, &message);
             }
         }

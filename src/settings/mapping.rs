@@ -32,6 +32,7 @@ impl PayloadSettings<'_> {
             pointers: self.mapping.map(|mapping| PointerMapping::new(&mapping.pointers)),
             topics: self.topics.to_vec(),
             max_items,
+            ..base
         }
     }
 }

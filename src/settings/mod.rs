@@ -38,8 +38,9 @@ pub use pipeline::{LimitsSettings, PipelineSettings};
 pub use problem::{Origin, Problem, SettingsError};
 pub use series::{DetectorSettings, Pattern, SeriesMatch, SeriesSettings, SeriesTable};
 pub use sources::{
-    BrokerUrl, HostSettings, KafkaReset, KafkaSasl, KafkaSettings, KafkaTls, MqttSettings, MqttVersion,
-    Retained, SaslMechanism, SimulatedSettings, SourceSettings, StatusSettings, TlsSettings,
+    BrokerUrl, CsvSettings, FileBegin, FileFormat, FileSettings, HostSettings, HttpPollSettings, KafkaReset,
+    KafkaSasl, KafkaSettings, KafkaTls, MqttSettings, MqttVersion, Oldest, RedisSettings, Retained,
+    SaslMechanism, SimulatedSettings, SourceSettings, StatusSettings, TlsSettings,
 };
 pub use storage::{PostgresUrl, StorageSettings, StorageUrl, Synchronous, TimescaleDb};
 pub use supervision::SupervisionSettings;
@@ -148,15 +149,6 @@ fn take_unavailable(tree: &mut Node) -> Vec<String> {
         for name in UNAVAILABLE_SECTIONS {
             taken.extend(sections.remove(name).map(|_| name.to_owned()));
         }
-    }
-    if let Some(tree::Content::Table(sources)) = tree.child_mut("sources").map(|node| &mut node.content) {
-        sources.retain(|name, source| match source.child("kind").and_then(Node::text) {
-            Some(kind) if sources::UNAVAILABLE_KINDS.contains(&kind) => {
-                taken.push(format!("sources.{name} (kind {kind})"));
-                false
-            }
-            _ => true,
-        });
     }
     taken
 }

@@ -175,13 +175,6 @@ impl Node {
         }
     }
 
-    pub fn child_mut(&mut self, name: &str) -> Option<&mut Node> {
-        match &mut self.content {
-            Content::Table(table) => table.get_mut(name),
-            _ => None,
-        }
-    }
-
     pub fn text(&self) -> Option<&str> {
         match &self.content {
             Content::Text(text) => Some(text),

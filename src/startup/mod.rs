@@ -6,6 +6,8 @@
 //! several that say so.
 
 pub mod catalog;
+mod file;
+mod http_poll;
 pub mod kafka;
 mod listener;
 pub mod live;
@@ -13,6 +15,7 @@ mod mqtt;
 mod outputs;
 pub mod pipeline;
 mod plan;
+mod redis;
 mod sources;
 
 use std::collections::BTreeMap;
@@ -67,6 +70,16 @@ pub enum StartError {
     Listener(#[from] ListenerError),
     #[error("source `{name}`: {error}")]
     Simulator { name: SourceName, error: SimulatorError },
+    #[error("source `{name}`: {error}")]
+    HttpPoll {
+        name: SourceName,
+        error: http_poll::HttpPollSetupError,
+    },
+    #[error("source `{name}`: {error}")]
+    Redis {
+        name: SourceName,
+        error: redis::RedisSetupError,
+    },
     #[error("source `{name}`: {error}")]
     Kafka {
         name: SourceName,

@@ -7,11 +7,15 @@ use actix::dev::ToEnvelope;
 use actix::{Addr, Handler};
 
 use super::pipeline::Pipeline;
-use super::{Sources, StartError, kafka, mqtt, plan};
+use super::{Sources, StartError, file, http_poll, kafka, mqtt, plan, redis};
+use crate::actors::ingest::file::FileFetch;
+use crate::actors::ingest::http_poll::HttpPollFetch;
 use crate::actors::ingest::kafka::KafkaSource;
 use crate::actors::ingest::mqtt::MqttSource;
+use crate::actors::ingest::redis::RedisFetch;
 use crate::actors::ingest::{
-    Feed, HostFeed, Intake, IntakeSettings, OwnFeed, PolledSource, Seek, SimulatedFeed, SourceCommand,
+    Feed, Fetch, FetchedSource, HostFeed, Intake, IntakeSettings, OwnFeed, PolledSource, Seek, SimulatedFeed,
+    SourceCommand,
 };
 use crate::actors::supervision::Supervise;
 use crate::domain::{Home, SourceName};
@@ -45,6 +49,10 @@ pub(super) fn start(
     starter.start_feed(&plan::name("sensorhive"), "own", OWN_INTERVAL, own);
     for (name, source) in settings.sources.iter().filter(|(_, source)| source.enabled()) {
         match source {
+            SourceSettings::File(source) => {
+                let (intake, options) = (file::intake(source, intakes), file::options(source, settings));
+                starter.start_fetch(name, "file", intake, FileFetch::new(options));
+            }
             SourceSettings::Host(host) => {
                 let data = match &settings.storage.url {
                     StorageUrl::Sqlite(path) => path.parent().filter(|path| *path != Path::new("")),
@@ -53,6 +61,14 @@ pub(super) fn start(
                 let sensor = plan::own_sensor(settings, "host");
                 let reader = MachineReader::new(data.unwrap_or(Path::new(".")))?;
                 starter.start_feed(name, "host", host.interval, HostFeed::new(reader, sensor));
+            }
+            SourceSettings::HttpPoll(poll) => {
+                let options = http_poll::options(poll).map_err(|error| StartError::HttpPoll {
+                    name: name.clone(),
+                    error,
+                })?;
+                let intake = http_poll::intake(poll, intakes);
+                starter.start_fetch(name, "http_poll", intake, HttpPollFetch::new(options));
             }
             SourceSettings::Kafka(kafka) => starter.start_kafka(name, kafka, settings)?,
             SourceSettings::Mqtt(settings) => {
@@ -64,6 +80,14 @@ pub(super) fn start(
                 starter.start(name, "mqtt", mqtt::intake(settings, intakes), move |intake| {
                     MqttSource::new(options, intake, store, figures)
                 });
+            }
+            SourceSettings::Redis(source) => {
+                let options = redis::options(source, settings).map_err(|error| StartError::Redis {
+                    name: name.clone(),
+                    error,
+                })?;
+                let intake = redis::intake(source, intakes);
+                starter.start_fetch(name, "redis", intake, RedisFetch::new(options));
             }
             SourceSettings::Simulated(simulated) => {
                 let begin = starter.pipeline.rails.clock().now();
@@ -104,6 +128,19 @@ impl Starter<'_> {
                 None => intake,
             };
             PolledSource::new(feed, intake, every)
+        });
+    }
+
+    fn start_fetch<F: Fetch + Send + Unpin>(
+        &mut self,
+        name: &SourceName,
+        kind: &'static str,
+        settings: IntakeSettings,
+        fetch: F,
+    ) {
+        let store = self.pipeline.store.clone();
+        self.start(name, kind, settings, move |intake| {
+            FetchedSource::new(fetch, intake, store)
         });
     }
 

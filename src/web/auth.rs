@@ -4,6 +4,7 @@
 //! needs an administrator's. A right token is let in however many wrong ones its address has tried, so that nobody can lock
 //! out his neighbor. Tokens are in no log line.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use actix_web::body::{BoxBody, MessageBody};
@@ -11,6 +12,7 @@ use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header;
 use actix_web::middleware::Next;
 use actix_web::{Error, FromRequest, HttpMessage, HttpRequest, ResponseError, dev, web};
+use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
 
 use super::gate::Gate;
@@ -138,8 +140,10 @@ pub async fn identify_token(request: &HttpRequest) -> Result<Option<(Caller, Str
     ) else {
         return Err(Problem::new(Kind::Internal, "the service is not set up"));
     };
-    let token = presented.to_str().ok().and_then(bearer);
-    let found = match token {
+    let token = presented.to_str().ok().and_then(presented_token);
+    let found = match token.as_deref() {
+        // Telegraf always says something, even where it was told nothing to say.
+        Some("") => return Ok(None),
         Some(token) => state.tokens.identify(token).await?,
         None => None,
     };
@@ -159,9 +163,19 @@ pub async fn identify_token(request: &HttpRequest) -> Result<Option<(Caller, Str
     }
 }
 
-fn bearer(header: &str) -> Option<&str> {
-    let (scheme, token) = header.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+/// `Bearer TOKEN`, or as clients of InfluxDB say it: `Token TOKEN`, or `Basic` with the token for a password.
+fn presented_token(header: &str) -> Option<Cow<'_, str>> {
+    let (scheme, rest) = header.split_once(' ').unwrap_or((header, ""));
+    let is = |name: &str| scheme.eq_ignore_ascii_case(name);
+    if is("token") || (is("bearer") && !rest.trim().is_empty()) {
+        Some(Cow::Borrowed(rest.trim()))
+    } else if is("basic") {
+        let decoded = String::from_utf8(BASE64.decode(rest.trim().as_bytes()).ok()?).ok()?;
+        let (_, password) = decoded.split_once(':')?;
+        (!password.is_empty()).then(|| Cow::Owned(password.to_owned()))
+    } else {
+        None
+    }
 }
 
 fn unauthorized(detail: impl Into<String>) -> Problem {

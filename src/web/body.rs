@@ -1,9 +1,11 @@
-//! A JSON body: bounded, and JSON by its content type.
+//! Bodies: bounded, and of a content type that is expected.
 //!
-//! Content types that a page of another origin may send without asking are refused, so that no form and no image can carry a
-//! payload here. Invariants: never more than the limit is held of one body, nor more than the gate's room of all together. Of
+//! Where JSON is, content types that a page of another origin may send without asking are refused, so that no form and no image
+//! can carry a payload here. Line protocol has such a type, and its old clients say none or any: there the gate's look at the
+//! origin has to do. Invariants: never more than the limit is held of one body, nor more than the gate's room of all together. Of
 //! what is refused more is read and thrown away, within bounds, so that the client hears the answer.
 
+use std::io::Read;
 use std::sync::Arc;
 
 use actix_web::http::header;
@@ -20,11 +22,20 @@ use super::problem::{FieldError, Kind, Problem};
 /// How much of a body that is too large is read so that the client can hear of it.
 const DRAINED: usize = 64 << 20;
 
-/// The body of a request, whole. It gives its room back on drop.
+/// A JSON body, whole. It gives its room back on drop.
 pub struct Body {
     pub bytes: Bytes,
     _room: Option<OwnedSemaphorePermit>,
 }
+
+/// A body of readings: JSON, or line protocol where it is `text/plain`. Both may be compressed.
+pub struct Readings {
+    pub body: Body,
+    pub lines: bool,
+}
+
+/// A body of whatever content type, perhaps compressed.
+pub struct AnyBody(pub Body);
 
 impl Body {
     /// Reads it as `T`; an empty body as if it were `{}`.
@@ -55,46 +66,122 @@ impl FromRequest for Body {
     type Future = LocalBoxFuture<'static, Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, payload: &mut dev::Payload) -> Self::Future {
-        let checked = check_type(request);
-        let gate = request.app_data::<web::Data<Gate>>();
-        let (limit, room) = match gate {
-            Some(gate) => (gate.max_body, gate.room.clone()),
-            None => (0, Arc::new(Semaphore::new(0))),
+        let checked = match (kind(request), encoding(request)) {
+            (Type::Json, Ok(Encoding::Identity)) => Ok(Encoding::Identity),
+            (Type::Json, _) => refuse("send the body uncompressed"),
+            _ => refuse("send JSON with `Content-Type: application/json`"),
         };
-        let mut payload = payload.take();
+        Box::pin(receive(request, payload, checked))
+    }
+}
+
+impl FromRequest for Readings {
+    type Error = Problem;
+    type Future = LocalBoxFuture<'static, Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut dev::Payload) -> Self::Future {
+        let kind = kind(request);
+        let checked = match kind {
+            Type::Json | Type::Text => encoding(request),
+            Type::Other => {
+                refuse("send JSON with `Content-Type: application/json`, or line protocol with `text/plain`")
+            }
+        };
+        let received = receive(request, payload, checked);
         Box::pin(async move {
-            let mut refused = checked.err();
-            let (mut bytes, mut size) = (BytesMut::new(), 0_usize);
-            let mut held: Option<OwnedSemaphorePermit> = None;
-            while let Some(chunk) = payload.next().await {
-                let chunk = chunk.map_err(|error| Problem::new(Kind::BadRequest, error.to_string()))?;
-                size = size.saturating_add(chunk.len());
-                if size > limit && refused.is_none() {
-                    let detail = format!("the body is larger than {limit} bytes (http.max_body)");
-                    refused = Some(Problem::new(Kind::TooLarge, detail));
-                }
-                if refused.is_none() {
-                    match take_room(&room, &mut held, chunk.len()) {
-                        Ok(()) => bytes.extend_from_slice(&chunk),
-                        Err(problem) => refused = Some(problem),
-                    }
-                }
-                if refused.is_some() {
-                    (bytes, held) = (BytesMut::new(), None);
-                }
-                if size > limit.saturating_add(DRAINED) {
-                    break;
-                }
-            }
-            match refused {
-                Some(problem) => Err(problem),
-                None => Ok(Body {
-                    bytes: bytes.freeze(),
-                    _room: held,
-                }),
-            }
+            Ok(Readings {
+                body: received.await?,
+                lines: kind == Type::Text,
+            })
         })
     }
+}
+
+impl FromRequest for AnyBody {
+    type Error = Problem;
+    type Future = LocalBoxFuture<'static, Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut dev::Payload) -> Self::Future {
+        let received = receive(request, payload, encoding(request));
+        Box::pin(async move { Ok(AnyBody(received.await?)) })
+    }
+}
+
+/// Reads a body to its end, whatever is wrong with it.
+fn receive(
+    request: &HttpRequest,
+    payload: &mut dev::Payload,
+    checked: Result<Encoding, Problem>,
+) -> impl Future<Output = Result<Body, Problem>> + use<> {
+    let (limit, room) = match request.app_data::<web::Data<Gate>>() {
+        Some(gate) => (gate.max_body, gate.room.clone()),
+        None => (0, Arc::new(Semaphore::new(0))),
+    };
+    let mut payload = payload.take();
+    async move {
+        let (encoding, mut refused) = match checked {
+            Ok(encoding) => (encoding, None),
+            Err(problem) => (Encoding::Identity, Some(problem)),
+        };
+        let (mut bytes, mut size) = (BytesMut::new(), 0_usize);
+        let mut held: Option<OwnedSemaphorePermit> = None;
+        while let Some(chunk) = payload.next().await {
+            let chunk = chunk.map_err(|error| Problem::new(Kind::BadRequest, error.to_string()))?;
+            size = size.saturating_add(chunk.len());
+            if size > limit && refused.is_none() {
+                refused = Some(too_large(limit));
+            }
+            if refused.is_none() {
+                match take_room(&room, &mut held, chunk.len()) {
+                    Ok(()) => bytes.extend_from_slice(&chunk),
+                    Err(problem) => refused = Some(problem),
+                }
+            }
+            if refused.is_some() {
+                (bytes, held) = (BytesMut::new(), None);
+            }
+            if size > limit.saturating_add(DRAINED) {
+                break;
+            }
+        }
+        if let Some(problem) = refused {
+            return Err(problem);
+        }
+        let bytes = match encoding {
+            Encoding::Identity => bytes.freeze(),
+            Encoding::Gzip => inflate(&bytes, limit, &room, &mut held)?,
+        };
+        Ok(Body { bytes, _room: held })
+    }
+}
+
+/// What is compressed counts against the same limits as what is not: a small body that would be a large one is refused as soon
+/// as it is one.
+fn inflate(
+    compressed: &[u8],
+    limit: usize,
+    room: &Arc<Semaphore>,
+    held: &mut Option<OwnedSemaphorePermit>,
+) -> Result<Bytes, Problem> {
+    let mut decoder = flate2::read::MultiGzDecoder::new(compressed);
+    let mut bytes = BytesMut::new();
+    let mut chunk = [0; 16 << 10];
+    loop {
+        let broken = |error| Problem::new(Kind::BadRequest, format!("the body is no gzip: {error}"));
+        match decoder.read(&mut chunk).map_err(broken)? {
+            0 => return Ok(bytes.freeze()),
+            count if bytes.len() + count > limit => return Err(too_large(limit)),
+            count => {
+                take_room(room, held, count)?;
+                bytes.extend_from_slice(&chunk[..count]);
+            }
+        }
+    }
+}
+
+fn too_large(limit: usize) -> Problem {
+    let detail = format!("the body is larger than {limit} bytes (http.max_body)");
+    Problem::new(Kind::TooLarge, detail)
 }
 
 fn take_room(
@@ -114,8 +201,21 @@ fn take_room(
     Ok(())
 }
 
-fn check_type(request: &HttpRequest) -> Result<(), Problem> {
-    let refuse = |detail: &str| Err(Problem::new(Kind::UnsupportedMediaType, detail));
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Type {
+    /// Also where none is said.
+    Json,
+    Text,
+    Other,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Encoding {
+    Identity,
+    Gzip,
+}
+
+fn kind(request: &HttpRequest) -> Type {
     let mut types = request.headers().get_all(header::CONTENT_TYPE);
     let kind = match (types.next(), types.next()) {
         (None, _) => "",
@@ -123,14 +223,29 @@ fn check_type(request: &HttpRequest) -> Result<(), Problem> {
         _ => "?",
     };
     let kind = kind.split(';').next().unwrap_or_default().trim();
-    if !["", "application/json", "text/json"]
-        .iter()
-        .any(|taken| kind.eq_ignore_ascii_case(taken))
-    {
-        return refuse("send JSON with `Content-Type: application/json`");
+    let is = |taken: &[&str]| taken.iter().any(|taken| kind.eq_ignore_ascii_case(taken));
+    if is(&["", "application/json", "text/json"]) {
+        Type::Json
+    } else if is(&["text/plain"]) {
+        Type::Text
+    } else {
+        Type::Other
     }
-    match request.headers().get(header::CONTENT_ENCODING) {
-        Some(encoding) if encoding != "identity" => refuse("send the body uncompressed"),
-        _ => Ok(()),
+}
+
+fn encoding(request: &HttpRequest) -> Result<Encoding, Problem> {
+    let mut encodings = request.headers().get_all(header::CONTENT_ENCODING);
+    let is = |encoding: &header::HeaderValue, taken: &str| {
+        encoding.as_bytes().eq_ignore_ascii_case(taken.as_bytes())
+    };
+    match (encodings.next(), encodings.next()) {
+        (None, _) => Ok(Encoding::Identity),
+        (Some(encoding), None) if is(encoding, "identity") => Ok(Encoding::Identity),
+        (Some(encoding), None) if is(encoding, "gzip") || is(encoding, "x-gzip") => Ok(Encoding::Gzip),
+        _ => refuse("send the body uncompressed, or compressed by gzip"),
     }
+}
+
+fn refuse(detail: &str) -> Result<Encoding, Problem> {
+    Err(Problem::new(Kind::UnsupportedMediaType, detail))
 }

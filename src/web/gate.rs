@@ -4,7 +4,7 @@
 //! strangers, and they must not. What they could try, and what stops it:
 //! - A page posts across origins: browsers say so in `Origin` (or `Sec-Fetch-Site`), and what changes something is refused
 //!   unless the origin is ours or among `http.cors_origins`. Bodies must be JSON by their content type, which a browser does
-//!   not send across origins without asking first.
+//!   not send across origins without asking first; but for line protocol, of which the origin alone is looked at.
 //! - A page of an allowed-by-`*` origin reads: `*` opens the API to any page that has a token, not to those that have none.
 //! - A page's own name is made to point at 127.0.0.1 (DNS rebinding): then `Host` and `Origin` agree, but name a stranger.
 //!   Without a token `Host` must be a loopback address or `localhost`.

@@ -1,5 +1,6 @@
 //! The examples of docs/payloads.md, as they are written there.
 
+use sensorhive::decode::{Format, TimeUnit};
 use sensorhive::settings::{MappingSettings, PayloadSettings};
 
 use super::*;
@@ -32,7 +33,8 @@ fn every_example_gives_what_is_written_under_it() {
         match kind {
             "toml" => source = toml::from_str(text).unwrap(),
             "topic" => topic = Some(text.trim_end().split_once(" <- ").unwrap()),
-            "json" => payload = Some(text),
+            "json" => payload = Some((Format::Json, text)),
+            "lines" => payload = Some((Format::Lines(TimeUnit::Ns), text)),
             "text" => {
                 let pattern = topic.map(|(pattern, _)| TopicPattern::parse(pattern).unwrap());
                 let settings = PayloadSettings {
@@ -41,9 +43,13 @@ fn every_example_gives_what_is_written_under_it() {
                     topics: pattern.as_slice(),
                     ..PayloadSettings::default()
                 };
-                let mapping = settings.json(10_000);
+                let (format, payload) = payload.take().unwrap();
+                let mapping = JsonMapping {
+                    format,
+                    ..settings.json(10_000)
+                };
                 let hints = mapping.hints(topic.map_or("", |(_, topic)| topic));
-                let (readings, refusals) = decoded_as(payload.take().unwrap(), hints, &mapping);
+                let (readings, refusals) = decoded_as(payload, hints, &mapping);
                 assert_eq!(refusals, Vec::<String>::new(), "{text}");
                 assert_eq!(readings, text.lines().collect::<Vec<_>>());
                 (source, topic, examples) = (Source::default(), None, examples + 1);

@@ -3,9 +3,11 @@
 
 mod always;
 mod bare;
+mod csv;
 mod documented;
 mod forms;
 mod hostile;
+mod lines;
 mod mapped;
 mod topics;
 
@@ -15,7 +17,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use sensorhive::decode::{
     Draft, Hints, JsonMapping, MAX_FLAT_METRICS, MAX_TAG_BYTES, MAX_TAGS, MAX_UNIT_BYTES, RawTags, Refusal,
-    Sink, TopicPattern, decode_json, encode_canonical,
+    Sink, TopicPattern, decode, decode_json, encode_canonical,
 };
 use sensorhive::domain::{MetricName, Quality, RejectReason, SensorId, Timestamp};
 use serde_json::{Value, json};
@@ -73,7 +75,7 @@ fn decoded_as(
     mapping: &JsonMapping,
 ) -> (Vec<String>, Vec<String>) {
     let mut found = Found::default();
-    decode_json(payload.as_ref(), hints, mapping, &mut found);
+    decode(payload.as_ref(), hints, mapping, &mut found);
     (found.shown(), found.sentences())
 }
 

@@ -185,3 +185,56 @@ fn users_and_topics_of_the_mqtt_listener_are_checked() {
         ]
     );
 }
+
+#[test]
+fn sources_that_cannot_be_are_told_with_what_to_do() {
+    for (source, key, message) in [
+        ("kind = 'file'", "path", "is needed"),
+        ("kind = 'file'\npath = 'a/**/b'", "path", "must not have `**`"),
+        (
+            "kind = 'file'\npath = 'a'\ncsv = { value = 1 }",
+            "csv",
+            "is only for",
+        ),
+        (
+            "kind = 'file'\npath = 'a'\nformat = 'csv'",
+            "csv.sensor_id",
+            "is needed",
+        ),
+        (
+            "kind = 'file'\npath = 'a'\nformat = 'csv'\ndefault_sensor = 's'\ncsv = { header = false, value = 'v' }",
+            "csv.header",
+            "is missing",
+        ),
+        (
+            "kind = 'file'\npath = 'a'\nformat = 'csv'\ndefault_sensor = 's'\ncsv = { time_format = 'soon' }",
+            "csv.time_format",
+            "must be",
+        ),
+        ("kind = 'http_poll'", "urls", "needs at least one"),
+        ("kind = 'http_poll'\nurls = ['http://a:b@c/']", "urls", "has one"),
+        ("kind = 'http_poll'\nurls = ['ftp://c/']", "urls", "has one"),
+        (
+            "kind = 'http_poll'\nurls = ['http://c/']\nheaders = { Authorization = 'x' }",
+            "headers",
+            "must not have",
+        ),
+        ("kind = 'redis'\nlist = 'a'", "url", "must be such as"),
+        (
+            "kind = 'redis'\nurl = 'redis://:hunter2@a'\nlist = 'a'",
+            "url",
+            "must be such as",
+        ),
+        ("kind = 'redis'\nurl = 'redis://a'", "list", "or `stream`"),
+        (
+            "kind = 'redis'\nurl = 'redis://a'\nlist = 'a'\nstream = 'b'",
+            "list",
+            "or `stream`",
+        ),
+    ] {
+        let found = problems(load(&format!("[sources.it]\n{source}")));
+        let expected = format!("sources.it.{key} {message}");
+        assert!(found[0].starts_with(&expected), "{source}: {found:?}");
+        assert!(!found[0].contains("hunter2"), "{found:?}");
+    }
+}

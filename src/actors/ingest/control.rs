@@ -2,9 +2,12 @@
 
 use actix::prelude::*;
 
+use super::file::FilesStatus;
+use super::http_poll::HttpPollStatus;
 use super::kafka::KafkaStatus;
 use super::listener::ListenerFigures;
 use super::mqtt::MqttDetail;
+use super::redis::RedisStatus;
 use crate::domain::Timestamp;
 
 /// What a source is doing.
@@ -37,9 +40,12 @@ pub struct SourceStatus {
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SourceDetail {
+    Files(FilesStatus),
+    HttpPoll(HttpPollStatus),
     Kafka(KafkaStatus),
     Mqtt(MqttDetail),
     MqttListener(ListenerFigures),
+    Redis(RedisStatus),
 }
 
 /// To go on reading elsewhere; answered when that is stored, with where each partition is then.

@@ -3,6 +3,8 @@
 //! Invariants: each answer of the decoder adds one to `received` and either a reading or a rejection to the ledgers. A rejection
 //! is counted on its sensor if that is stored, or in this batch before it, else on the source: bad input never creates a sensor.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -10,7 +12,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use super::Intake;
 use crate::actors::dispatcher::Incoming;
 use crate::actors::registry::{self, HomeId, Resolved, Unresolved};
-use crate::decode::{Draft, Hints, Refusal, Sink, decode_json, range};
+use crate::decode::{CsvMapping, CsvTable, Draft, Hints, Refusal, Sink, decode, decode_row, range};
 use crate::domain::{
     DeadLetter, LedgerDelta, MetricName, Quality, Reading, RejectReason, SensorId, SensorKey, SeriesId,
     TimeError, Timestamp,
@@ -19,6 +21,8 @@ use crate::storage::{ArrivalPage, SliceOutcome};
 
 /// How much of the name of a field is quoted, in bytes: it may be as long as a payload.
 const MAX_QUOTED: usize = 256;
+/// How many fields that are ignored are told by their names.
+const MAX_IGNORED: usize = 64;
 
 /// What a source received at once: a message, a request, a line.
 #[derive(Debug, Clone, Copy)]
@@ -59,6 +63,8 @@ pub struct DraftBatch<'i> {
     pub(super) dead_letters: Vec<DeadLetter>,
     /// When messages of it came first, for those that are sent again.
     pub(super) arrivals: Vec<ArrivalPage>,
+    /// Fields that can be no readings, and how often each came.
+    pub(super) ignored: BTreeMap<String, u64>,
     /// Something new had no number: the batch is to be made again when there are some.
     pub(super) incomplete: bool,
 }
@@ -92,6 +98,7 @@ impl<'i> DraftBatch<'i> {
             rejected: FxHashMap::default(),
             dead_letters: Vec::new(),
             arrivals: Vec::new(),
+            ignored: BTreeMap::new(),
             incomplete: false,
         }
     }
@@ -252,6 +259,13 @@ impl<'i> DraftBatch<'i> {
         }
     }
 
+    fn ignore(&mut self, field: &str) {
+        let end = field.floor_char_boundary(MAX_QUOTED);
+        let known = self.ignored.len() < MAX_IGNORED || self.ignored.contains_key(&field[..end]);
+        let name = if known { &field[..end] } else { "…" };
+        *self.ignored.entry(name.to_owned()).or_default() += 1;
+    }
+
     fn refuse(&mut self, refusal: Refusal<'_>, parcel: Parcel<'_>) {
         self.received += 1;
         let kept = refusal.payload.len().min(DeadLetter::MAX_PAYLOAD);
@@ -330,8 +344,21 @@ impl<'i: 'p, 'p> Filling<'i, 'p> {
             parcel,
             timeless: false,
         };
-        decode_json(payload.bytes, payload.hints, mapping, &mut opened);
+        decode(payload.bytes, payload.hints, mapping, &mut opened);
         opened.timeless
+    }
+
+    /// As [`Self::add`], for a row of a table.
+    pub fn add_row(&mut self, payload: Payload<'p>, table: (&CsvMapping, &CsvTable)) {
+        let mapping = &self.batch.intake.settings().mapping;
+        let (arrival, parcel) = (payload.arrival, self.parcel(payload.place));
+        let mut opened = Opened {
+            filling: self,
+            arrival,
+            parcel,
+            timeless: false,
+        };
+        decode_row(payload.bytes, 0, payload.hints, table, mapping, &mut opened);
     }
 
     /// Takes a payload for one value, which it means without being that. The sensor is that of the hints, or the default.
@@ -438,6 +465,10 @@ impl<'i: 'p, 'p> Sink<'p> for Opened<'_, 'i, 'p> {
     fn refuse(&mut self, refusal: Refusal<'p>) {
         self.filling.resolve();
         self.filling.batch.refuse(refusal, self.parcel);
+    }
+
+    fn ignored(&mut self, field: Cow<'p, str>) {
+        self.filling.batch.ignore(&field);
     }
 }
 

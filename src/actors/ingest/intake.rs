@@ -136,6 +136,25 @@ impl Intake {
         Ok(self.send(batch, bytes, positions).await?.await)
     }
 
+    /// As [`Self::deliver`]; a batch that is larger than the share of its source takes the whole of it.
+    pub async fn deliver_whole(
+        &self,
+        batch: DraftBatch<'_>,
+        bytes: usize,
+        positions: Vec<Position>,
+    ) -> Delivery {
+        let share = self.settings.share;
+        let readings = weight(batch.received()).min(share.readings);
+        let permit = self
+            .permits
+            .acquire(readings, weight(bytes as u64).min(share.bytes));
+        match permit.await {
+            Ok(permit) => self.depart(batch, permit, positions, None).1.await,
+            // Nothing is larger than the share.
+            Err(_) => Delivery::Undelivered,
+        }
+    }
+
     /// Sends the batch off when there is room. What is returned waits for what becomes of it.
     pub async fn send(
         &self,

@@ -4,9 +4,10 @@ use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 
 use crate::actors::ingest::{IngestError, Ingested};
+use crate::decode::TimeUnit;
 use crate::domain::RejectReason;
 use crate::web::auth::{Access, Role};
-use crate::web::body::Body;
+use crate::web::body::Readings;
 use crate::web::endpoint::Endpoint;
 use crate::web::params::Params;
 use crate::web::problem::{FieldError, Kind, Problem};
@@ -21,18 +22,26 @@ pub fn endpoints() -> [Endpoint; 1] {
 
 /// Stores readings; answers when they are stored.
 #[utoipa::path(post, path = "/api/ingest", tag = "Ingest",
-    params(("Idempotency-Key" = Option<String>, Header,
-        description = "1 to 200 visible ASCII characters. Readings without a time get that of the first request with this key, \
-                       so that a request sent again is recognized.")),
-    request_body(content = serde_json::Value, content_type = "application/json",
-        description = "An object, an array of objects, or {\"items\": [...]}",
-        example = json!({"sensor_id": "s1", "metric": "temperature", "value": 21.5, "timestamp": 1730332800123i64, "unit": "C"})),
+    params(
+        ("Idempotency-Key" = Option<String>, Header,
+            description = "1 to 200 visible ASCII characters. Readings without a time get that of the first request with this key, \
+                           so that a request sent again is recognized."),
+        ("precision" = Option<String>, Query, description = "What the times of line protocol count: ns (default), us, ms, s"),
+    ),
+    request_body(
+        description = "JSON: an object, an array of objects, or {\"items\": [...]}. Text: line protocol. Either may be compressed \
+                       (`Content-Encoding: gzip`).",
+        content(
+            (serde_json::Value = "application/json",
+                example = json!({"sensor_id": "s1", "metric": "temperature", "value": 21.5, "timestamp": 1730332800123i64, "unit": "C"})),
+            (String = "text/plain", example = "boiler,sensor_id=s1 temperature=21.5 1730332800000000000"),
+        )),
     responses(
         (status = 200, description = "All stored, or known already", body = Ingested),
         (status = 207, description = "Some stored, some refused: see `errors`", body = Ingested),
         (status = 400, description = "Not JSON", body = Problem, content_type = "application/problem+json"),
         (status = 413, description = "Too large", body = Problem, content_type = "application/problem+json"),
-        (status = 415, description = "Another content type than JSON", body = Problem, content_type = "application/problem+json"),
+        (status = 415, description = "Another content type", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "Every item was refused", body = Problem, content_type = "application/problem+json"),
         (status = 429, description = "No room at the moment", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "Not known to be stored: send it again", body = Problem, content_type = "application/problem+json"),
@@ -40,12 +49,33 @@ pub fn endpoints() -> [Endpoint; 1] {
 pub async fn ingest(
     state: Data<AppState>,
     request: HttpRequest,
-    body: Body,
+    readings: Readings,
 ) -> Result<HttpResponse, Problem> {
-    Params::read(&request, &[])?.finish()?;
+    let mut params = Params::read(&request, if readings.lines { &["precision"] } else { &[] })?;
+    let unit = params.parsed("precision", "must be ns, us, ms or s", precision);
+    params.finish()?;
     let key = idempotency_key(&request)?;
-    let taking = state.ingest.ingest(&body.bytes, key);
-    taken(&state, taking).await.map(answer)
+    let bytes = &readings.body.bytes;
+    let ingested = if readings.lines {
+        let taking = state
+            .ingest
+            .ingest_lines(bytes, unit.unwrap_or(TimeUnit::Ns), key);
+        taken(&state, taking).await
+    } else {
+        taken(&state, state.ingest.ingest(bytes, key)).await
+    };
+    ingested.map(answer)
+}
+
+/// What times of line protocol count.
+pub fn precision(text: &str) -> Option<TimeUnit> {
+    Some(match text {
+        "ns" => TimeUnit::Ns,
+        "us" => TimeUnit::Us,
+        "ms" => TimeUnit::Ms,
+        "s" => TimeUnit::S,
+        _ => return None,
+    })
 }
 
 /// What a payload came to, or why nothing of it was stored. Nothing is taken in any more once the drain has begun.

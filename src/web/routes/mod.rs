@@ -7,6 +7,7 @@ mod cells;
 mod envelope;
 mod health;
 mod history;
+mod influx;
 mod ingest;
 mod latest;
 mod ledger;
@@ -48,6 +49,9 @@ mod documented {
         envelope::envelope,
         query::query,
         ingest::ingest,
+        influx::write,
+        influx::write_v1,
+        influx::query,
         actors::tree,
         sources::list,
         outputs::list,
@@ -88,6 +92,7 @@ fn endpoints() -> Vec<Endpoint> {
     all.extend(envelope::endpoints());
     all.extend(query::endpoints());
     all.extend(ingest::endpoints());
+    all.extend(influx::endpoints());
     all.extend(actors::endpoints());
     all.extend(sources::endpoints());
     all.extend(outputs::endpoints());
