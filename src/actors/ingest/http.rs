@@ -106,6 +106,7 @@ impl HttpIngest {
                 place: Place {
                     label: label(unit),
                     offset: None,
+                    key: None,
                 },
                 ..Payload::plain(part, arrival)
             };

@@ -132,6 +132,7 @@ impl HttpPollFetch {
                             place: Place {
                                 label: &label,
                                 offset: None,
+                                key: None,
                             },
                             hints: Hints {
                                 sensor: polled.sensor.as_deref(),

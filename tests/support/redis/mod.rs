@@ -6,6 +6,7 @@
 
 #[path = "../postgres/port.rs"]
 mod port;
+#[allow(dead_code)]
 #[path = "../postgres/report.rs"]
 mod report;
 #[allow(dead_code)]

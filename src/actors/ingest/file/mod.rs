@@ -255,6 +255,7 @@ impl Load<'_> {
                     place: Place {
                         label: &piece.path,
                         offset: i64::try_from(offset).ok(),
+                        key: None,
                     },
                     hints: Hints::default(),
                 };

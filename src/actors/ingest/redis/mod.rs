@@ -210,6 +210,7 @@ fn add<'i: 'p, 'p>(entry: &'p Entry, now: Timestamp, max_payload: usize, filling
         place: Place {
             label: &entry.place,
             offset: None,
+            key: None,
         },
         hints: Hints::default(),
     };
