@@ -21,7 +21,7 @@ export class Service {
   async start(): Promise<void> {
     const listen = this.url ? new URL(this.url).host : "127.0.0.1:0";
     const args = [...this.args, "--set", `http.listen=${listen}`, "--set", "mqtt_listener.listen=127.0.0.1:0", "--log-level", "warn"];
-    const script = '"$0" "$@" & pid=$!; cat > /dev/null; kill -9 "$pid"; wait "$pid"';
+    const script = '"$0" "$@" & pid=$!; cat > /dev/null; kill -9 "$pid"; wait "$pid" 2> /dev/null';
     const child = spawn("sh", ["-c", script, BINARY, ...args], { cwd: this.directory, stdio: ["pipe", "pipe", "inherit"] });
     this.child = child;
     let told = "";

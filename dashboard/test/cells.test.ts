@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { Cells } from "../src/lib/cells";
+import { Cells, LOOKS } from "../src/lib/cells";
 
 const cells = () =>
   new Cells({ names: 1, at: 1000, number: [7, 9, 4], sensor_id: ["a", "b", "c"], groups: ["x"], group: [0, -1, 0], state: [0, 4, 16], score: [0, 10, 80], heard: [5, -1, 0] });
@@ -8,6 +8,7 @@ describe("cells", () => {
   it("are as they were told", () => {
     const of = cells();
     expect([of.look(0), of.look(1), of.look(2)]).toEqual(["running", "quarantined", "anomalous"]);
+    expect([...of.looks()].map((place) => LOOKS[place])).toEqual(["running", "quarantined", "anomalous"]);
     expect([...of.heard]).toEqual([995, 0, 1000]);
     expect(of.counts()).toMatchObject({ running: 1, quarantined: 1, anomalous: 1, silent: 0 });
   });

@@ -29,7 +29,10 @@ async fn before_the_first_reading_there_is_no_data() {
         (404, r#"{"error":"No data available"}"#)
     );
     assert_eq!(app.get("/api/metrics/latest").await.body, json!({}));
-    assert_eq!(app.get("/api/sensors").await.body, json!({"data": []}));
+    assert_eq!(
+        app.get("/api/sensors").await.body,
+        json!({"data": [], "total": 0})
+    );
     let summary = app.get("/api/statistics/summary").await.body;
     assert_eq!(
         (&summary["total_events"], &summary["processing_latency_ms"]),

@@ -11,6 +11,8 @@ export type Look = "quarantined" | "backing_off" | "anomalous" | "catching_up" |
 /** Gravest first: the order of legends, and of lists by state. */
 export const LOOKS: Look[] = ["quarantined", "backing_off", "anomalous", "catching_up", "paused", "silent", "running", "passive"];
 
+const PLACE = Object.fromEntries(LOOKS.map((look, place) => [look, place])) as Record<Look, number>;
+
 export interface CellNames {
   names: number;
   at: number;
@@ -84,6 +86,13 @@ export class Cells {
     if (mode === "catching_up" || mode === "paused") return mode;
     if (state & SILENT) return "silent";
     return mode;
+  }
+
+  /** The look of each, as its place in {@link LOOKS}. */
+  looks(): Uint8Array {
+    const looks = new Uint8Array(this.length);
+    for (let index = 0; index < looks.length; index += 1) looks[index] = PLACE[this.look(index)];
+    return looks;
   }
 
   /** How many there are of each look. */

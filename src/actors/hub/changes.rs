@@ -56,6 +56,8 @@ pub struct Watched {
     any: AtomicU32,
     /// How many of them watch every sensor.
     all: AtomicU32,
+    /// How many want windows and restarts, too.
+    stored: AtomicU32,
     buckets: Box<[AtomicU32]>,
 }
 
@@ -65,6 +67,8 @@ pub struct Watch {
     pub sensors: Vec<SensorKey>,
     /// Every sensor, those included that are not known yet.
     pub all: bool,
+    /// Windows and restarts of these sensors, too.
+    pub stored: bool,
 }
 
 impl Default for Watched {
@@ -72,6 +76,7 @@ impl Default for Watched {
         Self {
             any: AtomicU32::new(0),
             all: AtomicU32::new(0),
+            stored: AtomicU32::new(0),
             buckets: (0..BUCKETS).map(|_| AtomicU32::new(0)).collect(),
         }
     }
@@ -82,6 +87,7 @@ impl Watched {
     pub fn add(&self, watch: &Watch) {
         self.any.fetch_add(1, Ordering::Relaxed);
         self.all.fetch_add(u32::from(watch.all), Ordering::Relaxed);
+        self.stored.fetch_add(u32::from(watch.stored), Ordering::Relaxed);
         for sensor in &watch.sensors {
             self.bucket(*sensor).fetch_add(1, Ordering::Relaxed);
         }
@@ -90,6 +96,7 @@ impl Watched {
     pub fn remove(&self, watch: &Watch) {
         self.any.fetch_sub(1, Ordering::Relaxed);
         self.all.fetch_sub(u32::from(watch.all), Ordering::Relaxed);
+        self.stored.fetch_sub(u32::from(watch.stored), Ordering::Relaxed);
         for sensor in &watch.sensors {
             self.bucket(*sensor).fetch_sub(1, Ordering::Relaxed);
         }
@@ -99,6 +106,7 @@ impl Watched {
     pub fn clear(&self) {
         self.any.store(0, Ordering::Relaxed);
         self.all.store(0, Ordering::Relaxed);
+        self.stored.store(0, Ordering::Relaxed);
         for bucket in &self.buckets {
             bucket.store(0, Ordering::Relaxed);
         }
@@ -106,6 +114,11 @@ impl Watched {
 
     pub fn any(&self) -> bool {
         self.any.load(Ordering::Relaxed) > 0
+    }
+
+    /// Whether somebody wants windows and restarts.
+    pub fn any_stored(&self) -> bool {
+        self.stored.load(Ordering::Relaxed) > 0
     }
 
     pub fn about(&self, sensor: SensorKey) -> bool {
@@ -178,7 +191,7 @@ mod tests {
         assert!(!watched.any() && !changes.offer(1, &slice, &watched));
         let watch = Watch {
             sensors: vec![SensorKey(1)],
-            all: false,
+            ..Watch::default()
         };
         watched.add(&watch);
         assert!(watched.any() && !changes.offer(0, &slice[2..], &watched));
@@ -200,8 +213,8 @@ mod tests {
     fn who_watches_all_sees_sensors_that_are_not_known_yet() {
         let watched = Watched::default();
         let watch = Watch {
-            sensors: Vec::new(),
             all: true,
+            ..Watch::default()
         };
         watched.add(&watch);
         assert!(watched.about(SensorKey(77)));

@@ -82,7 +82,7 @@ impl Live {
         if found {
             self.found(outcomes().flat_map(|outcome| &outcome.anomalies), now);
         }
-        if self.watched.any() {
+        if self.watched.any_stored() {
             let revised = report.batches.iter().flat_map(|batch| &batch.revised);
             let windows = outcomes().flat_map(|outcome| &outcome.windows).chain(revised);
             let closed: Vec<_> = windows
@@ -102,7 +102,7 @@ impl Live {
 
     /// An actor came back, or was put aside.
     pub fn restarted(&self, row: &RestartRow) {
-        if self.watched.any() && row.actor.starts_with("sensor/") {
+        if self.watched.any_stored() && row.actor.starts_with("sensor/") {
             push(&mut self.events.lock().restarts, row.clone(), BACKLOG);
             self.news.notify_one();
         }

@@ -76,6 +76,7 @@ impl Overview {
         Watch {
             sensors: self.values.sensors(),
             all: self.sensors.is_none() && self.values.len() < MAX_NAMES,
+            stored: false,
         }
     }
 

@@ -84,6 +84,7 @@ impl SensorTopic {
         Watch {
             sensors: vec![self.key],
             all: false,
+            stored: true,
         }
     }
 

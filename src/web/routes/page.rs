@@ -78,6 +78,9 @@ async fn licenses() -> Result<HttpResponse, Problem> {
 
 async fn asset(file: Path<String>) -> Result<HttpResponse, Problem> {
     let file = file.into_inner();
+    if file.contains(['/', '\\']) {
+        return Err(missing());
+    }
     let found = built(&format!("assets/{file}"))?;
     Ok(HttpResponse::Ok()
         .content_type(content_type(&file))
@@ -90,8 +93,11 @@ async fn document() -> Json<&'static utoipa::openapi::OpenApi> {
 }
 
 fn built(path: &str) -> Result<EmbeddedFile, Problem> {
-    let none = || Problem::new(Kind::NotFound, "the dashboard has no such file");
-    Dashboard::get(path).ok_or_else(none)
+    Dashboard::get(path).ok_or_else(missing)
+}
+
+fn missing() -> Problem {
+    Problem::new(Kind::NotFound, "the dashboard has no such file")
 }
 
 fn page(kind: &'static str, body: impl AsBody) -> HttpResponse {

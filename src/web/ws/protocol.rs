@@ -171,7 +171,7 @@ mod tests {
             assert_eq!(wrong(text), expected, "{text}");
         }
         let deep = "[".repeat(100_000);
-        assert_eq!(wrong(&deep), "not JSON");
+        assert_eq!(wrong(&deep), "bad-message");
         let long = format!(
             r#"{{"type":"subscribe","id":"{}","topic":"overview"}}"#,
             "x".repeat(65)
