@@ -240,7 +240,8 @@ async fn the_tree_shows_every_actor_and_the_sensors_of_a_shard() {
             "shards/0",
             "shards/1",
             "storage/maintenance",
-            "storage/writer"
+            "storage/writer",
+            "web/hub"
         ]
     );
     let running: u64 = tree["shards"]

@@ -315,7 +315,6 @@ async fn after_a_panic_it_has_everybody_subscribe_again_in_a_new_epoch() {
             base: Duration::from_millis(1),
             max: Duration::from_millis(1),
             jitter: Jitter::None,
-            ..Backoff::default()
         },
         ..Policy::default()
     };
