@@ -9,6 +9,7 @@ mod piece;
 mod slots;
 mod stream;
 mod tail;
+mod tracked;
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
