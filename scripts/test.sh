@@ -67,9 +67,10 @@ tests() {
     failed=$((failed + bad))
 }
 
-# e2e: the dashboard in a browser, on the program as `cargo build` makes it.
+# e2e: the dashboard in a browser, on the program that the tests were run with.
 e2e() {
-    cargo build --locked && (cd dashboard && npm run --silent e2e)
+    local target=${CARGO_TARGET_DIR:-target}
+    SENSORHIVE_BIN=$(realpath "$target")/debug/sensorhive npm --prefix dashboard run --silent e2e
 }
 
 need_to_build

@@ -1,5 +1,7 @@
 //! A client of the live wire, as anybody could write it.
 
+use std::time::Duration;
+
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::net::{TcpSocket, TcpStream};
@@ -9,6 +11,9 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
 
 use crate::support::App;
+
+/// How long a test waits for what never comes.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 pub struct Client(pub WebSocketStream<TcpStream>);
 
@@ -67,7 +72,8 @@ impl Client {
     /// The next message but heartbeats, or how it ended.
     pub async fn next(&mut self) -> Result<Value, End> {
         loop {
-            match self.0.next().await {
+            let message = tokio::time::timeout(PATIENCE, self.0.next()).await;
+            match message.expect("nothing more is said") {
                 Some(Ok(Message::Text(text))) => {
                     let message: Value = serde_json::from_str(&text).unwrap();
                     if message["type"] != "heartbeat" {
