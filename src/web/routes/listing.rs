@@ -170,10 +170,13 @@ fn grave(mode: Mode) -> u8 {
     }
 }
 
+/// Whether a sensor of that id and those tags is wanted.
+type Keep = Box<dyn Fn(&str, &Tags) -> bool>;
+
 struct Asked {
     /// Neither searched nor filtered by tags.
     all: bool,
-    keep: Box<dyn Fn(&str, &Tags) -> bool>,
+    keep: Keep,
     ids: Vec<String>,
     mode: Option<Mode>,
     sort: Sort,
