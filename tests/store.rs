@@ -66,6 +66,14 @@ macro_rules! on_timescale {
     };
 }
 
+macro_rules! compressing {
+    ($($module:ident: $($test:ident),+ $(,)?;)+) => {
+        mod compressing {
+            $(mod $module { $(crate::test!($module::$test, Compressing);)+ })+
+        }
+    };
+}
+
 macro_rules! by_entries {
     ($($module:ident: $($test:ident),+ $(,)?;)+) => {
         mod by_entries {
@@ -171,6 +179,11 @@ on_timescale! {
         a_load_sees_readings_that_are_compressed_meanwhile,
         buckets_count_readings_that_are_compressed_meanwhile,
         a_page_has_readings_that_are_changed_while_it_is_planned;
+}
+
+compressing! {
+    ledger:
+        random_batches_agree_with_an_oracle;
 }
 
 by_entries! {

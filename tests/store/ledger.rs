@@ -174,7 +174,7 @@ async fn check<F: Fixture>(groups: &[Vec<Vec<Step>>]) {
             number += 1;
         }
         let committed = group(batches);
-        let report = store.commit(&committed).await.unwrap();
+        let report = commit_in_the_end(&store, &committed).await;
         assert_eq!(report.batches, expected);
         assert_eq!(store.recall(&committed).await.unwrap(), report);
         conflicts += expected.iter().map(|batch| batch.conflicts.len()).sum::<usize>();
@@ -205,6 +205,16 @@ async fn check<F: Fixture>(groups: &[Vec<Vec<Step>>]) {
     }
     assert_eq!(store.dead_letters(None, 10_000).await.unwrap().len(), conflicts);
     store.close().await;
+}
+
+/// A commit that meets the compression of its chunks may be told to come again.
+async fn commit_in_the_end(store: &impl Store, group: &CommitGroup) -> CommitReport {
+    loop {
+        match store.commit(group).await {
+            Err(error) if error.class == ErrorClass::Transient => {}
+            report => return report.unwrap(),
+        }
+    }
 }
 
 async fn check_sensors(store: &impl Store, oracle: &Oracle) {

@@ -1,5 +1,7 @@
 //! What the tests of every store share: a database of one's own, and short ways to say batches.
 
+use std::time::Duration;
+
 use sensorhive::domain::*;
 use sensorhive::storage::*;
 
@@ -26,7 +28,7 @@ pub struct Sqlite {
 impl Sqlite {
     pub fn settings(&self) -> SqliteSettings {
         let mut settings = SqliteSettings::new(self.directory.path().join("data/sensorhive.db"));
-        settings.busy_timeout = std::time::Duration::from_millis(50);
+        settings.busy_timeout = Duration::from_millis(50);
         settings.readers = 2;
         settings
     }
@@ -106,6 +108,25 @@ impl Fixture for TimescalePostgres {
     async fn open_with(&self, outbox: Wanted) -> PostgresStore {
         let mut settings = self.settings();
         settings.outbox = outbox;
+        PostgresStore::open(&settings).await.unwrap()
+    }
+}
+
+/// TimescaleDB whose job compresses what is stored here, which is old, soon after each time the store is opened.
+pub struct Compressing(TimescalePostgres);
+
+impl Fixture for Compressing {
+    type Store = PostgresStore;
+    const CASES: u32 = 12;
+
+    async fn new() -> Option<Self> {
+        TimescalePostgres::new().await.map(Self)
+    }
+
+    async fn open_with(&self, outbox: Wanted) -> PostgresStore {
+        let mut settings = self.0.settings();
+        settings.outbox = outbox;
+        settings.compress_after = Some(Duration::from_secs(86_400));
         PostgresStore::open(&settings).await.unwrap()
     }
 }

@@ -82,6 +82,8 @@ impl Fault {
                     || code == "25006"
                     || code.starts_with("25P03")
             }),
+            // It was answered, though not as expected.
+            Fault::Sql(sqlx::Error::ColumnDecode { .. }) => true,
             Fault::Sql(_) | Fault::NoAnswer | Fault::TooLong | Fault::Standby(_) => false,
             Fault::Found(..) => true,
         }

@@ -18,8 +18,8 @@
 
 use std::time::Duration;
 
-use sqlx::Row;
 use sqlx::postgres::PgConnection;
+use sqlx::{AssertSqlSafe, Row};
 
 use super::connection::{Reader, command, within};
 use super::fault::Fault;
@@ -31,22 +31,19 @@ pub(super) const UNHURRIED: &str =
 /// For people, whose every statement is limited in time.
 pub(super) const LIMITED: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
-/// How the chunks lie that are compressed in whole or in part, as one number: whatever is done to one, its row has another version then.
-macro_rules! chunks {
-    () => {
-        "SELECT bit_xor(hashtextextended(xmin::text, id)) FROM _timescaledb_catalog.chunk WHERE status <> 0"
-    };
-}
-
-/// How the chunks lay in the snapshot, and how they lie after its end.
-const END: &str = concat!(chunks!(), "; COMMIT; ", chunks!());
+/// How all chunks lie, as one number: whatever is done to one, its row has another version then. Those that are not compressed
+/// count, too: one may have been compressed in between, and have other rows now.
+const CHUNKS: &str = "SELECT bit_xor(hashtextextended(xmin::text, id)) FROM _timescaledb_catalog.chunk";
 
 /// A read transaction that sees one commit.
 pub(super) struct Snapshot {
     reader: Reader,
-    /// Whether there are chunks that may change.
-    chunks: bool,
+    /// How the chunks lay when it began, if they may change.
+    chunks: Option<Chunks>,
 }
+
+/// Null where there are none.
+type Chunks = Option<i64>;
 
 impl Snapshot {
     pub async fn begin(
@@ -55,8 +52,14 @@ impl Snapshot {
         timeout: Duration,
         begin: &'static str,
     ) -> Result<Self, Fault> {
-        within(timeout, command(reader.connection(), begin)).await?;
-        let chunks = matches!(layout, Layout::Hypertables { .. });
+        let connection = reader.connection();
+        let chunks = match layout {
+            Layout::Partitions(_) => {
+                within(timeout, command(connection, begin)).await?;
+                None
+            }
+            Layout::Hypertables { .. } => Some(within(timeout, look(connection, begin)).await?),
+        };
         Ok(Self { reader, chunks })
     }
 
@@ -64,32 +67,34 @@ impl Snapshot {
         self.reader.connection()
     }
 
-    /// Ends it. `None` where rows may be missing in the answer, and it has to be asked again.
+    /// Ends it. `None` where chunks changed meanwhile: rows may be missing in the answer, or the question may have failed
+    /// of it.
     pub async fn finish<T>(self, answer: Result<T, Fault>) -> Result<Option<T>, Fault> {
         let Self { mut reader, chunks } = self;
-        let answer = match answer {
-            Ok(answer) if chunks => answer,
-            answer => return reader.finish(answer, true).await.map(Some),
+        let usable = answer.as_ref().err().is_none_or(Fault::leaves_connection_usable);
+        let Some(before) = chunks.filter(|_| usable) else {
+            return reader.finish(answer, true).await.map(Some);
         };
-        let still = are_still(reader.connection()).await;
-        let open = still.is_err();
-        let still = reader.finish(still, open).await?;
-        if !still {
-            tracing::debug!("chunks changed while they were read; they are read again");
+        let end = if answer.is_ok() { "COMMIT" } else { "ROLLBACK" };
+        let after = look(reader.connection(), end).await;
+        // Where that fails, nobody knows whether the transaction has ended.
+        let open = after.is_err();
+        match (answer, reader.finish(after, open).await) {
+            (Ok(_), Err(fault)) | (Err(fault), Err(_)) => Err(fault),
+            (answer, Ok(after)) if after == before => answer.map(Some),
+            _ => {
+                tracing::debug!("chunks changed while they were read; they are read again");
+                Ok(None)
+            }
         }
-        Ok(still.then_some(answer))
     }
 }
 
-/// Ends the transaction, and tells whether the chunks lie as they did in it.
-async fn are_still(connection: &mut PgConnection) -> Result<bool, Fault> {
-    let rows = sqlx::raw_sql(END).fetch_all(connection).await?;
-    let lay = rows.iter().map(|row| row.try_get::<Option<i64>, _>(0));
-    let lay = lay.collect::<Result<Vec<_>, _>>()?;
-    match lay[..] {
-        [before, after] => Ok(before == after),
-        _ => Err(Fault::unreadable("two answers were expected")),
-    }
+/// Begins or ends a transaction, and asks how the chunks lie.
+async fn look(connection: &mut PgConnection, first: &'static str) -> Result<Chunks, Fault> {
+    let sql = AssertSqlSafe(format!("{first}; {CHUNKS}"));
+    let row = sqlx::raw_sql(sql).fetch_one(connection).await?;
+    Ok(row.try_get(0)?)
 }
 
 /// Asks in a snapshot that `begin` begins, again where chunks change beneath it.
