@@ -1,6 +1,6 @@
 # The doors of the house. `make run` and `make test` set up what they need on a bare machine; the scripts say what they do.
 
-.PHONY: build run demo test bench bench-kafka bench-live bench-mqtt bench-reading dashboard screenshots lint fmt audit mutants
+.PHONY: build run demo test bench bench-kafka bench-live bench-mqtt bench-overview bench-reading dashboard screenshots lint fmt audit mutants
 
 # Builds the release binary: target/release/sensorhive
 build:
@@ -45,6 +45,10 @@ dashboard:
 # The pictures in docs/images, of a debug build that was made before.
 screenshots:
 	bash -c '. scripts/setup.sh && need_node && need_browser && build_dashboard && cd dashboard && npm run screenshots'
+
+# The overview with 100,000 sensors, in a browser, of a release build that was made before.
+bench-overview:
+	bash -c '. scripts/setup.sh && need_node && need_browser && build_dashboard && cd dashboard && SENSORHIVE_BIN=$${SENSORHIVE_BIN:-../target/release/sensorhive} npm run fleet'
 
 lint:
 	cargo fmt --check

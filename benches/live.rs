@@ -106,6 +106,12 @@ impl Service {
             .sum()
     }
 
+    /// Snapshots and deltas written, and questions to the database.
+    async fn written_and_asked(&self) -> (f64, f64) {
+        let written = self.metric("sensorhive_live_rendered_total").await;
+        (written, self.metric("sensorhive_store_reads_total").await)
+    }
+
     async fn connect(&self, narrow: bool) -> Client {
         let socket = TcpSocket::new_v4().unwrap();
         if narrow {
@@ -200,6 +206,30 @@ async fn send(url: String, begun: Instant, sent: Arc<AtomicU64>) {
     }
 }
 
+/// What the overview asks for when its page is loaded, all at once.
+async fn load_pages(service: &Service, clients: usize) {
+    let client = reqwest::Client::new();
+    let asked = service.written_and_asked().await.1;
+    let at = Instant::now();
+    let paths = [
+        "/api/statistics/summary",
+        "/api/sources",
+        "/api/sensors?limit=1000",
+        "/api/sensors/cells",
+    ];
+    let page = || async {
+        for path in paths {
+            let answer = client.get(service.url(path)).send().await.unwrap();
+            let answer = answer.error_for_status().unwrap();
+            answer.bytes().await.unwrap();
+        }
+    };
+    futures_util::future::join_all((0..clients).map(|_| page())).await;
+    let took = at.elapsed().as_secs_f64();
+    let asked = service.written_and_asked().await.1 - asked;
+    println!("{clients} overviews loaded together in {took:.1} s: the database was asked {asked} times");
+}
+
 fn percentile(sorted: &[u64], part: f64) -> f64 {
     let at = ((sorted.len() as f64 * part) as usize).min(sorted.len().saturating_sub(1));
     sorted.get(at).map_or(f64::NAN, |micros| *micros as f64 / 1e3)
@@ -273,7 +303,7 @@ async fn run(clients: usize, stalled: usize, seconds: u64) {
     }
     sender.abort();
     tokio::time::sleep(Duration::from_secs(2)).await;
-    let rendered = service.metric("sensorhive_live_rendered_total").await;
+    let (rendered, asked) = service.written_and_asked().await;
     let at = Instant::now();
     let together = (0..clients).map(|_| async {
         let mut client = service.connect(false).await;
@@ -282,12 +312,16 @@ async fn run(clients: usize, stalled: usize, seconds: u64) {
         client
     });
     let back = futures_util::future::join_all(together).await;
-    let rendered = service.metric("sensorhive_live_rendered_total").await - rendered;
+    let took = at.elapsed().as_secs_f64() * 1e3;
+    let (now_rendered, now_asked) = service.written_and_asked().await;
     println!(
-        "{} clients back together: all have their snapshot after {:.0} ms, for which {rendered} snapshots and deltas were written",
+        "{} clients back together: all have their snapshot after {took:.0} ms, for which {} snapshots and deltas were \
+         written and the database was asked {} times",
         back.len(),
-        at.elapsed().as_secs_f64() * 1e3
+        now_rendered - rendered,
+        now_asked - asked
     );
+    load_pages(&service, clients).await;
     println!("memory with them: {:.1} MiB", service.memory());
 }
 

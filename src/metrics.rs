@@ -7,7 +7,7 @@ mod kafka;
 
 use std::fmt::Write as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -80,6 +80,7 @@ pub struct Metrics {
     caught_up: Counter,
     replayed: Counter,
     requests: Family<Request, Counter>,
+    store_reads: Counter,
     query_cache_hits: Counter,
     query_cache_misses: Counter,
     query_cache_bytes: Gauge,
@@ -198,6 +199,11 @@ impl Default for Metrics {
                 "HTTP requests by route and status",
                 Family::default()
             ),
+            store_reads: register!(
+                "store_reads",
+                "How often the database was asked something, beside commits",
+                Counter::default()
+            ),
             query_cache_hits: register!(
                 "query_cache_hits",
                 "Questions for history answered without asking the database",
@@ -234,6 +240,11 @@ impl Metrics {
             let _ = writeln!(text, "# encoding failed");
         }
         text
+    }
+
+    /// As the store counts them.
+    pub fn set_store_reads(&self, reads: u64) {
+        self.store_reads.inner().store(reads, Ordering::Relaxed);
     }
 
     pub fn ledger(&self, source: &SourceName, delta: &LedgerDelta) {

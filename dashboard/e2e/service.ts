@@ -6,7 +6,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 
-const BINARY = resolve(process.env.SENSORHIVE_BIN ?? "../target/debug/sensorhive");
+export const BINARY = resolve(process.env.SENSORHIVE_BIN ?? "../target/debug/sensorhive");
 const READY_MS = 60_000;
 
 export class Service {

@@ -45,7 +45,7 @@ use crate::storage::postgres::SessionLock;
 use crate::storage::sqlite::{ServiceLock, SqliteStore};
 use crate::storage::{ErrorClass, InstanceId, PostgresSettings, PostgresStore, Store, StoreError, Wanted};
 use crate::web::tokens::TokenError;
-use crate::web::{self, Answers, AppState, ServeError, TokenService};
+use crate::web::{self, Answers, AppState, ServeError, Shared, TokenService};
 
 /// How long actors and store may take to end at least, whatever the drain took.
 const END_TIMEOUT: Duration = Duration::from_secs(1);
@@ -163,6 +163,7 @@ impl Service {
             statistics: pipeline.statistics.clone(),
             metrics: pipeline.metrics.clone(),
             answers: Answers::new(pipeline.queries.clone()),
+            ledger: Shared::default(),
             live,
             ingest: Arc::new(ingest),
             sources,

@@ -145,6 +145,11 @@ pub trait Store: History {
         None
     }
 
+    /// How often a connection was taken to read, since it was opened.
+    fn reads(&self) -> u64 {
+        0
+    }
+
     /// A cheap round trip, for readiness.
     async fn ping(&self) -> Result<(), StoreError>;
 

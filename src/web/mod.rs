@@ -25,6 +25,7 @@ mod observe;
 mod params;
 mod routes;
 mod server;
+mod shared;
 mod wire;
 mod ws;
 
@@ -32,6 +33,7 @@ pub use answers::Answers;
 pub use problem::Problem;
 pub use routes::inventory;
 pub use server::{ServeError, bind, serve};
+pub use shared::Shared;
 pub use state::{AppState, OutputEntry, SourceEntry};
 pub use tokens::TokenService;
 pub use ws::LiveEntry;

@@ -10,6 +10,7 @@ use actix::{Actor, Addr, Handler, MailboxError, Message, Recipient};
 
 use super::answers::Answers;
 use super::problem::{Kind, Problem};
+use super::shared::Shared;
 use super::tokens::TokenService;
 use super::ws::LiveEntry;
 use crate::actors::Rails;
@@ -20,7 +21,7 @@ use crate::actors::registry::{Registry, SensorInfo};
 use crate::actors::shard::ShardSupervisor;
 use crate::actors::statistics::Statistics;
 use crate::actors::supervision::{Handle, SupervisionTree};
-use crate::domain::{SourceName, Timestamp};
+use crate::domain::{Ledger, SourceName, Timestamp};
 use crate::metrics::Metrics;
 use crate::storage::Store;
 
@@ -39,6 +40,8 @@ pub struct AppState {
     pub statistics: Arc<Statistics>,
     pub metrics: Arc<Metrics>,
     pub answers: Answers,
+    /// The ledger of everything; `None` where it could not be read.
+    pub ledger: Shared<Option<Ledger>>,
     pub live: LiveEntry,
     pub ingest: Arc<HttpIngest>,
     /// Every source but that of HTTP, which is no actor.

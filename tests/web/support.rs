@@ -26,7 +26,7 @@ use sensorhive::startup::live;
 use sensorhive::startup::pipeline::{Pipeline, PipelineSettings};
 use sensorhive::storage::{InstanceId, SqliteSettings, SqliteStore, Store};
 use sensorhive::web::auth::Role;
-use sensorhive::web::{self, Answers, AppState, SourceEntry, TokenService, tokens};
+use sensorhive::web::{self, Answers, AppState, Shared, SourceEntry, TokenService, tokens};
 use serde_json::Value;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection};
@@ -121,6 +121,7 @@ impl App {
             statistics: pipeline.statistics.clone(),
             metrics: pipeline.metrics.clone(),
             answers: Answers::new(pipeline.queries.clone()),
+            ledger: Shared::default(),
             live,
             ingest: Arc::new(HttpIngest::new(http, store.clone(), Duration::from_secs(20))),
             sources: BTreeMap::from([(SourceName::parse("quiet").unwrap(), entry)]),

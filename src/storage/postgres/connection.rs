@@ -6,7 +6,7 @@
 //! since it may hold what the next one waits for.
 
 use std::future::Future;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -231,6 +231,7 @@ pub(super) struct Readers {
     pool: Mutex<(usize, PgPool)>,
     most: u32,
     query_timeout: Duration,
+    taken: AtomicU64,
 }
 
 impl Readers {
@@ -241,11 +242,13 @@ impl Readers {
             pool: Mutex::new((primary, pool(&servers.options[primary], most, query_timeout))),
             most,
             query_timeout,
+            taken: AtomicU64::new(0),
         }
     }
 
     /// A connection whose every query is limited in time.
     pub async fn take(&self, servers: &Servers) -> Result<Reader, Fault> {
+        self.taken.fetch_add(1, Ordering::Relaxed);
         if servers.are_several() {
             // Whoever only reads would never learn from the writer that another one is the primary now.
             match within(servers.timeout, self.current(servers).acquire()).await {
@@ -255,6 +258,11 @@ impl Readers {
         }
         let connection = self.current(servers).acquire().await?;
         Ok(Reader(Some(connection)))
+    }
+
+    /// How often one was taken.
+    pub fn taken(&self) -> u64 {
+        self.taken.load(Ordering::Relaxed)
     }
 
     /// How long to wait for the answer to a query: a little longer than the server lets it run.

@@ -473,6 +473,10 @@ impl Store for PostgresStore {
         Some(self)
     }
 
+    fn reads(&self) -> u64 {
+        self.readers.taken()
+    }
+
     async fn ping(&self) -> Result<(), StoreError> {
         let answer = async {
             let mut reader = self.reader().await?;

@@ -5,6 +5,7 @@
 //! thrown away.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use sqlx::migrate::MigrateError;
@@ -175,11 +176,13 @@ pub(super) async fn finish<T>(
 /// Connections for reading, each query bounded in time.
 pub(super) struct Readers {
     pool: SqlitePool,
+    taken: AtomicU64,
 }
 
 impl Readers {
     /// A connection whose queries are interrupted after `limit`, where there is one.
     pub async fn take(&self, limit: Option<Duration>) -> Result<PoolConnection<Sqlite>, Fault> {
+        self.taken.fetch_add(1, Ordering::Relaxed);
         let mut connection = self.pool.acquire().await?;
         let mut handle = connection.lock_handle().await?;
         match limit {
@@ -192,6 +195,11 @@ impl Readers {
         }
         drop(handle);
         Ok(connection)
+    }
+
+    /// How often one was taken.
+    pub fn taken(&self) -> u64 {
+        self.taken.load(Ordering::Relaxed)
     }
 
     /// A transaction that sees one commit and is not limited in time.
@@ -225,7 +233,8 @@ pub(super) async fn open(settings: &SqliteSettings) -> Result<(Writer, Readers),
         .acquire_timeout(READER_WAIT)
         .test_before_acquire(false)
         .connect_lazy_with(settings.reader_options());
-    Ok((writer, Readers { pool }))
+    let taken = AtomicU64::new(0);
+    Ok((writer, Readers { pool, taken }))
 }
 
 /// All migrations in one transaction: two processes that start at once do not meet half-way.

@@ -288,6 +288,10 @@ impl Store for SqliteStore {
         Some(self)
     }
 
+    fn reads(&self) -> u64 {
+        self.readers.taken()
+    }
+
     async fn ping(&self) -> Result<(), StoreError> {
         let what = "asking whether the database answers";
         let mut reader = self.reader().await.map_err(|fault| fault.during(what))?;

@@ -133,6 +133,7 @@ pub async fn ready(
 #[utoipa::path(get, path = "/metrics", tag = "Health",
     responses((status = 200, description = "OpenMetrics text", body = String, content_type = "application/openmetrics-text")))]
 pub async fn metrics(state: Data<AppState>) -> HttpResponse {
+    state.metrics.set_store_reads(state.store.reads());
     HttpResponse::Ok()
         .content_type("application/openmetrics-text; version=1.0.0; charset=utf-8")
         .body(state.metrics.render())

@@ -4,6 +4,7 @@ use actix_web::HttpRequest;
 use actix_web::web::{Data, Json};
 use serde::Serialize;
 
+use crate::storage::StoreError;
 use crate::web::auth::{Access, Role};
 use crate::web::endpoint::Endpoint;
 use crate::web::params::Params;
@@ -52,13 +53,10 @@ pub async fn summary(state: Data<AppState>, request: HttpRequest) -> Result<Json
     let now = state.now();
     let summary = state.statistics.summary(now);
     let (sensors, series) = state.registry().size();
-    let ledger = match state.store.ledger_total().await {
-        Ok(ledger) => Some(ledger.into()),
-        Err(error) => {
-            tracing::warn!(%error, "the ledger could not be read");
-            None
-        }
-    };
+    let ledger = state
+        .ledger
+        .ask(async || state.store.ledger_total().await.inspect_err(warn).ok());
+    let ledger = ledger.await.map(LedgerBody::from);
     Ok(Json(SummaryBody {
         total_events: summary.total_events,
         events_per_second: summary.events_per_second,
@@ -76,4 +74,8 @@ pub async fn summary(state: Data<AppState>, request: HttpRequest) -> Result<Json
         uptime_seconds: now.since(state.started_at) / 1_000_000,
         version: env!("CARGO_PKG_VERSION"),
     }))
+}
+
+fn warn(error: &StoreError) {
+    tracing::warn!(%error, "the ledger could not be read");
 }
