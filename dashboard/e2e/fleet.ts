@@ -66,11 +66,12 @@ function part(of: number[], share: number): number {
   return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? 0;
 }
 
+const say = (line: string): unknown => process.stdout.write(`${line}\n`);
 const kib = (bytes: number): string => `${(bytes / 1024).toFixed(0)} KiB`;
 const ms = (time: number): string => `${time.toFixed(1)} ms`;
 
 function tell(what: string, { gaps, long }: { gaps: number[]; long: number[] }): void {
-  console.log(`${what}: ${gaps.length} frames in ${SECONDS} s, p50 ${ms(part(gaps, 0.5))}, p99 ${ms(part(gaps, 0.99))}, longest ${ms(part(gaps, 1))}; tasks over 50 ms: ${long.length}, longest ${ms(part(long, 1))}`);
+  say(`${what}: ${gaps.length} frames in ${SECONDS} s, p50 ${ms(part(gaps, 0.5))}, p99 ${ms(part(gaps, 0.99))}, longest ${ms(part(gaps, 1))}; tasks over 50 ms: ${long.length}, longest ${ms(part(long, 1))}`);
 }
 
 test("a fleet", async ({ browser }) => {
@@ -96,14 +97,14 @@ test("a fleet", async ({ browser }) => {
     await page.goto("/?group=site");
     await expect(page.locator("canvas").first()).toBeVisible();
     await page.waitForFunction((count) => document.body.innerText.replace(/[^\d]+/g, " ").includes(String(count).replace(/(\d)(?=(\d{3})+$)/g, "$1 ")), SENSORS + 1 - ((SENSORS + 1) % 1000));
-    console.log(`${SENSORS} sensors, ${RATE} readings a second: the overview is complete after ${Date.now() - begun} ms`);
+    say(`${SENSORS} sensors, ${RATE} readings a second: the overview is complete after ${Date.now() - begun} ms`);
     const first = wire.take();
-    console.log(`to load it: ${kib(first.http)} of HTTP (compressed), ${kib(first.live)} over WebSocket`);
+    say(`to load it: ${kib(first.http)} of HTTP (compressed), ${kib(first.live)} over WebSocket`);
     await page.waitForTimeout(5_000);
     wire.take();
     tell("while it stands", await frames(page));
     const standing = wire.take();
-    console.log(`meanwhile: ${kib(standing.live / SECONDS)} a second over WebSocket, ${kib(standing.http / SECONDS)} a second of HTTP`);
+    say(`meanwhile: ${kib(standing.live / SECONDS)} a second over WebSocket, ${kib(standing.http / SECONDS)} a second of HTTP`);
     const grid = page.locator("canvas").last();
     const box = await grid.boundingBox();
     const moving = frames(page);
