@@ -1,7 +1,7 @@
 //! The live wire under load: how soon a reading that is posted is on the screens of those who watch its sensor, what clients
 //! that stand still do to the others, and what a thousand that come back together cost.
 //!
-//! `cargo bench --bench live -- [clients] [stalled] [seconds]`, 1,000, 10 and 20 by default: `make bench-live`. It runs the service as a
+//! `cargo bench --bench live -- [clients] [stalled] [seconds]`, 1,000, 10 and 60 by default: `make bench-live`. It runs the service as a
 //! process of its own on SQLite in the system's temporary directory; clients, sender and service share the machine. 5,000 readings a
 //! second of 2,500 sensors, so that every series is slower than `max_hz`. Of the clients that read one in ten watches the overview, and the
 //! others a sensor each. The value of a reading is the time at which it was made, in µs of this process; a client that gets it looks at
@@ -24,6 +24,8 @@ const RATE: usize = 5_000;
 const BATCH: usize = 50;
 /// One client in so many watches the overview.
 const OVERVIEW: usize = 10;
+/// How often a client that stands still wants the overview, so that the buffers of its connection are full soon.
+const STANDING: usize = 16;
 
 type Client = WebSocketStream<TcpStream>;
 
@@ -48,7 +50,7 @@ impl Service {
         let address = free.local_addr().unwrap().to_string();
         drop(free);
         let settings = format!(
-            "[http]\nlisten = '{address}'\n[storage]\nurl = 'sqlite:{}'\n[mqtt_listener]\nenabled = false\n\
+            "[http]\nlisten = '{address}'\nrequests_per_second = 0\n[storage]\nurl = 'sqlite:{}'\n[mqtt_listener]\nenabled = false\n\
              [sources.host]\nkind = 'host'\nenabled = false\n[log]\nlevel = 'warn'\n",
             directory.path().join("live.db").display()
         );
@@ -103,7 +105,7 @@ impl Service {
         let lines = page.lines().filter(|line| line.starts_with(name));
         lines
             .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
-            .sum()
+            .fold(0.0, |sum, value| sum + value)
     }
 
     /// Snapshots and deltas written, and questions to the database.
@@ -130,8 +132,8 @@ fn topic(client: usize) -> String {
     }
 }
 
-async fn subscribe(client: &mut Client, topic: &str) {
-    let message = json!({"type": "subscribe", "id": "x", "topic": topic});
+async fn subscribe(client: &mut Client, id: usize, topic: &str) {
+    let message = json!({"type": "subscribe", "id": id.to_string(), "topic": topic});
     client.send(Message::text(message.to_string())).await.unwrap();
 }
 
@@ -251,7 +253,9 @@ async fn run(clients: usize, stalled: usize, seconds: u64) {
     let mut standing = Vec::new();
     for _ in 0..stalled {
         let mut client = service.connect(true).await;
-        subscribe(&mut client, "overview").await;
+        for id in 0..STANDING {
+            subscribe(&mut client, id, "overview").await;
+        }
         standing.push(client);
     }
     let (ages, mut heard) = tokio::sync::mpsc::unbounded_channel();
@@ -259,7 +263,7 @@ async fn run(clients: usize, stalled: usize, seconds: u64) {
     for n in 0..clients - stalled {
         let mut client = service.connect(false).await;
         let topic = topic(n);
-        subscribe(&mut client, &topic).await;
+        subscribe(&mut client, 0, &topic).await;
         begin(&mut client).await;
         readers.push(tokio::spawn(read(
             client,
@@ -273,7 +277,10 @@ async fn run(clients: usize, stalled: usize, seconds: u64) {
     tokio::time::sleep(Duration::from_secs(2)).await;
     while heard.try_recv().is_ok() {}
     let (before, used, at) = (sent.load(Ordering::Relaxed), service.processor(), Instant::now());
-    tokio::time::sleep(Duration::from_secs(seconds)).await;
+    for quarter in 1..=4 {
+        tokio::time::sleep(Duration::from_secs(seconds) / 4).await;
+        println!("memory after {} s: {:.1} MiB", seconds * quarter / 4, service.memory());
+    }
     let took = at.elapsed().as_secs_f64();
     let rate = (sent.load(Ordering::Relaxed) - before) as f64 / took;
     println!(
@@ -294,7 +301,6 @@ async fn run(clients: usize, stalled: usize, seconds: u64) {
             percentile(ages, 1.0)
         );
     }
-    println!("memory after that: {:.1} MiB", service.memory());
     let closed = service.metric("sensorhive_live_closed_total").await;
     println!("closed as too slow: {closed} of {stalled} that read nothing");
 
@@ -307,7 +313,7 @@ async fn run(clients: usize, stalled: usize, seconds: u64) {
     let at = Instant::now();
     let together = (0..clients).map(|_| async {
         let mut client = service.connect(false).await;
-        subscribe(&mut client, "overview").await;
+        subscribe(&mut client, 0, "overview").await;
         begin(&mut client).await;
         client
     });
@@ -334,5 +340,5 @@ fn main() {
         .enable_all()
         .build()
         .unwrap();
-    runtime.block_on(run(number(0, 1_000), number(1, 10), number(2, 20) as u64));
+    runtime.block_on(run(number(0, 1_000), number(1, 10), number(2, 60) as u64));
 }

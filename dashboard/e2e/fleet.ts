@@ -3,7 +3,9 @@
 // Prints figures and makes docs/images/overview-fleet.png. SENSORHIVE_BENCH_SENSORS and SENSORHIVE_BENCH_RATE say how many sensors, and how
 // many readings a second. One browser and one core or two for all of it: what is printed is what the smallest machine does.
 import { spawn } from "node:child_process";
-import { resolve } from "node:path";
+import { mkdtempSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
 import { expect, test, type Page } from "@playwright/test";
 import { BINARY, Service } from "./service";
 
@@ -12,6 +14,11 @@ const RATE = Number(process.env.SENSORHIVE_BENCH_RATE ?? 5_000);
 const SECONDS = 20;
 const BATCH = 2_000;
 const SITES = 24;
+const CONFIG = `
+[[series]]
+match = { metric = "temperature" }
+detectors = [{ kind = "jump", threshold = 15.0 }]
+`;
 
 /** What came over the wire since it was last asked. */
 class Wire {
@@ -76,13 +83,15 @@ function tell(what: string, { gaps, long }: { gaps: number[]; long: number[] }):
 
 test("a fleet", async ({ browser }) => {
   const quiet = ["mqtt_listener.enabled=false", "http.requests_per_second=0"].flatMap((one) => ["--set", one]);
-  const service = new Service(["run", ...quiet]);
+  const config = join(mkdtempSync(join(tmpdir(), "sensorhive-fleet-")), "fleet.toml");
+  writeFileSync(config, CONFIG);
+  const service = new Service(["run", "--config", config, ...quiet]);
   try {
     await service.start();
     for (let first = 0; first < SENSORS; first += BATCH) {
       const batch = [];
       for (let at = first; at < Math.min(SENSORS, first + BATCH); at += 1) {
-        batch.push({ sensor_id: `sim-${at + 1}`, metric: "temperature", value: 20 + (at % 50), unit: "°C", tags: { site: `site-${String((at % SITES) + 1).padStart(2, "0")}` } });
+        batch.push({ sensor_id: `sim-${String(at + 1).padStart(6, "0")}`, metric: "temperature", value: 20, unit: "C", tags: { site: `site-${String((at % SITES) + 1).padStart(2, "0")}` } });
       }
       await service.send(batch);
     }
@@ -95,18 +104,17 @@ test("a fleet", async ({ browser }) => {
     await wire.watch();
     const begun = Date.now();
     await page.goto("/?group=site");
-    await expect(page.locator("canvas").first()).toBeVisible();
-    await page.waitForFunction((count) => document.body.innerText.replace(/[^\d]+/g, " ").includes(String(count).replace(/(\d)(?=(\d{3})+$)/g, "$1 ")), SENSORS + 1 - ((SENSORS + 1) % 1000));
+    const cells = page.locator('[data-test="grid"] canvas');
+    await expect.poll(async () => parseInt((await cells.getAttribute("aria-label")) ?? "", 10), { timeout: 60_000, intervals: [100] }).toBeGreaterThanOrEqual(SENSORS);
     say(`${SENSORS} sensors, ${RATE} readings a second: the overview is complete after ${Date.now() - begun} ms`);
+    // The snapshot may come after the first picture.
+    await page.waitForTimeout(5_000);
     const first = wire.take();
     say(`to load it: ${kib(first.http)} of HTTP (compressed), ${kib(first.live)} over WebSocket`);
-    await page.waitForTimeout(5_000);
-    wire.take();
     tell("while it stands", await frames(page));
     const standing = wire.take();
     say(`meanwhile: ${kib(standing.live / SECONDS)} a second over WebSocket, ${kib(standing.http / SECONDS)} a second of HTTP`);
-    const grid = page.locator("canvas").last();
-    const box = await grid.boundingBox();
+    const box = await cells.boundingBox();
     const moving = frames(page);
     for (let step = 0; step < SECONDS * 8 && box; step += 1) {
       await page.mouse.move(box.x + 20 + ((step * 37) % (box.width - 40)), box.y + 40 + ((step * 23) % Math.max(1, Math.min(box.height, 300) - 60)));
