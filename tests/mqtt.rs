@@ -4,6 +4,8 @@
 #[path = "faults/api.rs"]
 #[allow(dead_code)]
 mod api;
+#[path = "support/authority.rs"]
+mod authority;
 #[path = "support/ear.rs"]
 mod ear;
 #[path = "faults/instance.rs"]

@@ -4,6 +4,8 @@
 #[path = "faults/api.rs"]
 #[allow(dead_code)]
 mod api;
+#[path = "support/authority.rs"]
+mod authority;
 #[path = "faults/instance.rs"]
 #[allow(dead_code)]
 mod instance;
@@ -13,6 +15,8 @@ mod kafka;
 mod mosquitto;
 #[path = "support/postgres/mod.rs"]
 mod postgres;
+#[path = "support/redis/mod.rs"]
+mod redis_server;
 
 #[path = "outputs/plant.rs"]
 mod plant;
@@ -22,3 +26,5 @@ mod subscriber;
 mod to_kafka;
 #[path = "outputs/to_mqtt.rs"]
 mod to_mqtt;
+#[path = "outputs/to_redis.rs"]
+mod to_redis;

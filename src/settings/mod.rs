@@ -33,7 +33,9 @@ pub use live::LiveSettings;
 pub use log::{LogFormat, LogSettings};
 pub use mapping::{MappingSettings, PayloadSettings};
 pub use mqtt_listener::{ListenerTls, ListenerUser, MqttListenerSettings};
-pub use outputs::{KafkaOutputSettings, MqttOutputSettings, OutputSettings, OutputTopics};
+pub use outputs::{
+    KafkaOutputSettings, MqttOutputSettings, OutputSettings, OutputTopics, RedisOutputSettings,
+};
 pub use pipeline::{LimitsSettings, PipelineSettings};
 pub use problem::{Origin, Problem, SettingsError};
 pub use series::{DetectorSettings, Pattern, SeriesMatch, SeriesSettings, SeriesTable};

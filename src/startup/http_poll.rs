@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use data_encoding::BASE64;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Certificate, Identity};
 
 use crate::actors::ingest::IntakeSettings;
 use crate::actors::ingest::http_poll::{HttpPollOptions, PolledUrl};
@@ -23,6 +24,12 @@ pub enum HttpPollSetupError {
     },
     #[error("{0} has what no header can have")]
     NoHeader(&'static str),
+    #[error("{key} {} is of no use: {error}", file.display())]
+    Pem {
+        key: &'static str,
+        file: PathBuf,
+        error: reqwest::Error,
+    },
     #[error("the HTTP client cannot be made: {0}")]
     Client(#[from] reqwest::Error),
 }
@@ -57,12 +64,25 @@ pub(super) fn options(settings: &HttpPollSettings) -> Result<HttpPollOptions, Ht
         value.set_sensitive(true);
         headers.insert(AUTHORIZATION, value);
     }
-    let client = reqwest::Client::builder()
+    let mut client = reqwest::Client::builder()
         .default_headers(headers)
         .timeout(settings.timeout)
         .redirect(reqwest::redirect::Policy::limited(REDIRECTS))
-        .user_agent(concat!("sensorhive/", env!("CARGO_PKG_VERSION")))
-        .build()?;
+        .user_agent(concat!("sensorhive/", env!("CARGO_PKG_VERSION")));
+    let tls = &settings.tls;
+    if let Some(file) = &tls.ca_file {
+        let key = "tls.ca_file";
+        let authorities = Certificate::from_pem_bundle(&read(key, file)?);
+        client = client.tls_certs_only(authorities.map_err(|error| pem(key, file, error))?);
+    }
+    if let (Some(cert), Some(key)) = (&tls.cert_file, &tls.key_file) {
+        let mut both = read("tls.cert_file", cert)?;
+        both.push(b'\n');
+        both.extend(read("tls.key_file", key)?);
+        let identity = Identity::from_pem(&both).map_err(|error| pem("tls.cert_file", cert, error))?;
+        client = client.identity(identity);
+    }
+    let client = client.build()?;
     let urls = settings.urls.all().into_iter().filter_map(|(url, sensor)| {
         Some(PolledUrl {
             url: reqwest::Url::parse(url).ok()?,
@@ -92,10 +112,26 @@ pub(super) fn intake(settings: &HttpPollSettings, intakes: &IntakeSettings) -> I
 }
 
 fn secret(key: &'static str, file: &Path) -> Result<String, HttpPollSetupError> {
-    let text = std::fs::read_to_string(file).map_err(|error| HttpPollSetupError::File {
+    let text = std::fs::read_to_string(file).map_err(|error| unread(key, file, error))?;
+    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+fn read(key: &'static str, file: &Path) -> Result<Vec<u8>, HttpPollSetupError> {
+    std::fs::read(file).map_err(|error| unread(key, file, error))
+}
+
+fn unread(key: &'static str, file: &Path, error: std::io::Error) -> HttpPollSetupError {
+    HttpPollSetupError::File {
         key,
         file: file.to_owned(),
         error,
-    })?;
-    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+    }
+}
+
+fn pem(key: &'static str, file: &Path, error: reqwest::Error) -> HttpPollSetupError {
+    HttpPollSetupError::Pem {
+        key,
+        file: file.to_owned(),
+        error,
+    }
 }

@@ -90,6 +90,11 @@ pub enum StartError {
         name: SourceName,
         error: KafkaSetupError,
     },
+    #[error("output `{name}`: {error}")]
+    RedisOutput {
+        name: SourceName,
+        error: redis::RedisSetupError,
+    },
 }
 
 /// The service, running.

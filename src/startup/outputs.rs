@@ -12,16 +12,16 @@ use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 
 use super::pipeline::Pipeline;
-use super::{StartError, kafka, plan};
+use super::{StartError, kafka, plan, redis};
 use crate::actors::ingest::mqtt::{Broker, MqttOptions, Qos, TlsFiles, Version};
 use crate::actors::outputs::{
-    Filter, KafkaOut, KafkaSink, KafkaTopics, MqttOut, MqttPublisher, MqttSink, OutputCommand, OutputParts,
-    TopicTemplate,
+    Filter, KafkaOut, KafkaSink, MqttOut, MqttPublisher, MqttSink, OutputCommand, OutputParts, RedisOut,
+    RedisSink, TopicTemplate, Topics,
 };
 use crate::actors::supervision::Supervise;
 use crate::domain::SourceName;
 use crate::settings::{
-    KafkaOutputSettings, MqttOutputSettings, MqttVersion, OutputSettings, SeriesMatch, Settings,
+    KafkaOutputSettings, MqttOutputSettings, MqttVersion, OutputSettings, OutputTopics, SeriesMatch, Settings,
 };
 use crate::storage::Wanted;
 use crate::web::OutputEntry;
@@ -56,20 +56,21 @@ pub(super) fn wanted(settings: &Settings) -> Wanted {
 }
 
 fn wants(output: &OutputSettings) -> Wanted {
-    let (readings, windows, anomalies) = match output {
-        OutputSettings::Kafka(kafka) => {
-            let topics = &kafka.topics;
-            (&topics.readings, &topics.windows, &topics.anomalies)
-        }
-        OutputSettings::Mqtt(mqtt) => {
-            let topics = &mqtt.topics;
-            (&topics.readings, &topics.windows, &topics.anomalies)
-        }
+    let named = |topics: &OutputTopics| Wanted {
+        readings: !topics.readings.is_empty(),
+        windows: !topics.windows.is_empty(),
+        anomalies: !topics.anomalies.is_empty(),
     };
-    Wanted {
-        readings: !readings.is_empty(),
-        windows: !windows.is_empty(),
-        anomalies: !anomalies.is_empty(),
+    match output {
+        OutputSettings::Kafka(kafka) => named(&kafka.topics),
+        OutputSettings::Mqtt(mqtt) => named(&mqtt.topics),
+        OutputSettings::Redis(redis) => {
+            let latest = Wanted {
+                readings: !redis.latest.is_empty(),
+                ..Wanted::default()
+            };
+            latest.or(named(&redis.streams)).or(named(&redis.channels))
+        }
     }
 }
 
@@ -120,11 +121,7 @@ pub(super) async fn start(pipeline: &mut Pipeline, settings: &Settings) -> Resul
                     name: name.clone(),
                     error,
                 })?;
-                let topics = KafkaTopics {
-                    readings: kafka.topics.readings.clone(),
-                    windows: kafka.topics.windows.clone(),
-                    anomalies: kafka.topics.anomalies.clone(),
-                };
+                let topics = topics(&kafka.topics);
                 let (output, errors) = (name.to_string(), parts.figures.errors.clone());
                 let make = move || {
                     KafkaOut::new(parts, move |last_error| {
@@ -145,6 +142,16 @@ pub(super) async fn start(pipeline: &mut Pipeline, settings: &Settings) -> Resul
                 let publisher = publisher(name, mqtt, &instance.0, settings.storage.shared);
                 let make = move || MqttOut::new(parts, move |_| MqttSink::new(publisher.clone()));
                 supervise(pipeline, &arbiter, name, ("mqtt", "MqttOut"), make)
+            }
+            OutputSettings::Redis(settings) => {
+                (parts.keep, parts.max_size) = (settings.keep, settings.max_size);
+                parts.filter = filter(&settings.matches);
+                let target = redis::target(settings).map_err(|error| StartError::RedisOutput {
+                    name: name.clone(),
+                    error,
+                })?;
+                let make = move || RedisOut::new(parts, move |_| RedisSink::new(target.clone()));
+                supervise(pipeline, &arbiter, name, ("redis", "RedisOut"), make)
             }
         };
         outputs.insert(name.clone(), entry);
@@ -170,6 +177,14 @@ where
         kind,
         handle,
         control: address.recipient(),
+    }
+}
+
+pub(super) fn topics(topics: &OutputTopics) -> Topics {
+    Topics {
+        readings: topics.readings.clone(),
+        windows: topics.windows.clone(),
+        anomalies: topics.anomalies.clone(),
     }
 }
 

@@ -1,7 +1,6 @@
 //! Passwords and certificates.
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-
+use crate::authority::Authority;
 use crate::instance::{Instance, Place, until};
 use crate::mosquitto::{Broker, Options, User, publisher};
 use crate::support::{connected, source, status, stored};
@@ -58,23 +57,12 @@ async fn a_wrong_password_is_told_and_a_right_one_is_taken_up() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn certificates_are_checked_on_both_sides() {
-    let issuer = |name: &str| {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.distinguished_name.push(rcgen::DnType::CommonName, name);
-        CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
-    };
-    let (ours, another) = (issuer("ours"), issuer("another"));
-    let signed = |name: &str| {
-        let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-        (params.signed_by(&key, &ours).unwrap().pem(), key.serialize_pem())
-    };
-    let server = signed("localhost");
-    let client = signed("hive");
+    let (ours, another) = (Authority::new("ours"), Authority::new("another"));
+    let server = ours.sign("localhost");
+    let client = ours.sign("hive");
     let options = Options {
         tls: Some(server),
-        client_ca: Some(ours.pem()),
+        client_ca: Some(ours.certificate()),
         ..Options::default()
     };
     let Some(broker) = Broker::start(&options).await else {
@@ -82,7 +70,11 @@ async fn certificates_are_checked_on_both_sides() {
     };
     let more = "topics = ['plant/+sensor_id/+metric']\ntls = { ca_file = 'ca', cert_file = 'cert', key_file = 'key' }";
     let place = Place::new(&source("plant", &broker, more), &[]);
-    for (name, text) in [("ca", &another.pem()), ("cert", &client.0), ("key", &client.1)] {
+    for (name, text) in [
+        ("ca", &another.certificate()),
+        ("cert", &client.0),
+        ("key", &client.1),
+    ] {
         std::fs::write(place.path(name), text).unwrap();
     }
     let instance = Instance::start(&place).await;
@@ -93,7 +85,7 @@ async fn certificates_are_checked_on_both_sides() {
     })
     .await;
     assert!(error.contains("TLS") && error.contains("certificate"), "{error}");
-    std::fs::write(place.path("ca"), ours.pem()).unwrap();
+    std::fs::write(place.path("ca"), ours.certificate()).unwrap();
     connected(&instance.api, "plant").await;
     let port = broker.address().port().to_string();
     let published = publisher()

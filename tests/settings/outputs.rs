@@ -10,7 +10,8 @@ use crate::{load, problems};
 fn an_output_is_read_shown_and_checked() {
     let plain = "[outputs.a]\nkind = 'kafka'\nbrokers = 'a:9092'\ntopics = { readings = 'clean' }
          match = { sensor = 'boiler-*' }\noptions = { 'compression.type' = 'zstd' }
-         [outputs.b]\nkind = 'mqtt'\nbrokers = ['mqtt://a']\ntopics = { windows = 'x/{sensor_id}/{metric}' }\nkeep = 'forever'";
+         [outputs.b]\nkind = 'mqtt'\nbrokers = ['mqtt://a']\ntopics = { windows = 'x/{sensor_id}/{metric}' }\nkeep = 'forever'
+         [outputs.c]\nkind = 'redis'\nurl = 'redis://a/1'\nlatest = 'l:'\nttl = '1d'\nstreams = { anomalies = 'events' }";
     let settings = load(plain).unwrap();
     let OutputSettings::Kafka(kafka) = &settings.outputs["a"] else {
         panic!("{:?}", settings.outputs["a"]);
@@ -27,7 +28,10 @@ fn an_output_is_read_shown_and_checked() {
         "[outputs.a]\nkind = 'kafka'\nbrokers = []\ntopics = { readings = 'a b', alerts = 'c' }
          options = { acks = '0', 'message.timeout.ms' = 5, 'sasl.password' = 'hunter2', 'no.such' = 1 }
          [outputs.b]\nkind = 'mqtt'\nbrokers = ['mqtt://a']\ntopics = { readings = 'x/+', windows = '{sensor}' }\npassword_file = 'p'
-         [outputs.c]\nkind = 'kafka'\nbrokers = 'a'\n[outputs.d]\nkind = 'pigeon'",
+         [outputs.c]\nkind = 'kafka'\nbrokers = 'a'\n[outputs.d]\nkind = 'pigeon'
+         [outputs.e]\nkind = 'redis'\nurl = 'redis://:hunter2@a'\nlatest = 'l:'\nstreams = { anomalies = 'l:events' }\nusername = 'u'
+         tls = { cert_file = 'c' }\nmax_entries = 0\nttl = '0s'\nchannels = { alerts = 'c' }
+         [outputs.f]\nkind = 'redis'\nurl = 'a'",
     ));
     for key in [
         "outputs.a.brokers",
@@ -41,7 +45,17 @@ fn an_output_is_read_shown_and_checked() {
         "outputs.b.topics.windows",
         "outputs.b.password_file",
         "outputs.c.topics",
-        "outputs.d.kind must be one of `kafka`, `mqtt`",
+        "outputs.e.url",
+        "outputs.e.streams.anomalies",
+        "outputs.e.username",
+        "outputs.e.tls",
+        "outputs.e.tls.cert_file",
+        "outputs.e.max_entries",
+        "outputs.e.ttl",
+        "outputs.e.channels.alerts",
+        "outputs.f.url",
+        "outputs.f.latest",
+        "outputs.d.kind must be one of `kafka`, `mqtt`, `redis`",
     ] {
         assert!(
             found.iter().any(|problem| problem.starts_with(key)),

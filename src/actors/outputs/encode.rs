@@ -68,10 +68,10 @@ impl<'e> Encoder<'e> {
 
     /// `None` where it is not sent.
     pub fn message(&mut self, sendable: &Sendable) -> Option<Message> {
-        let (kind, wanted) = match &sendable.record {
-            Record::Reading { .. } => (Kind::Reading, self.wanted.readings),
-            Record::Window(_) => (Kind::Window, self.wanted.windows),
-            Record::Anomaly(_) => (Kind::Anomaly, self.wanted.anomalies),
+        let (kind, time, wanted) = match &sendable.record {
+            Record::Reading { time, .. } => (Kind::Reading, *time, self.wanted.readings),
+            Record::Window(window) => (Kind::Window, window.span.start, self.wanted.windows),
+            Record::Anomaly(anomaly) => (Kind::Anomaly, anomaly.time, self.wanted.anomalies),
         };
         if !wanted {
             return None;
@@ -103,6 +103,7 @@ impl<'e> Encoder<'e> {
             id,
             sensor: name.sensor.clone(),
             metric: name.metric.clone(),
+            time,
             json,
         })
     }

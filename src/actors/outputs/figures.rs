@@ -1,15 +1,15 @@
 //! What Prometheus is told of outputs, and the same figures for whoever asks the service.
 
-use std::sync::atomic::AtomicI64;
+use std::sync::atomic::{AtomicI64, AtomicU64};
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Registry, Unit};
 
 use super::Kind;
-use crate::domain::SourceName;
+use crate::domain::{SourceName, Timestamp};
 
 #[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Label {
@@ -29,6 +29,8 @@ pub struct OutputMetrics {
     refused: Family<Label, Counter>,
     dropped: Family<Label, Counter>,
     errors: Family<Label, Counter>,
+    failing: Family<Label, Gauge>,
+    last_sent: Family<Label, Gauge<f64, AtomicU64>>,
     waiting: Family<Label, Gauge<i64, AtomicI64>>,
     waiting_bytes: Family<Label, Gauge<i64, AtomicI64>>,
 }
@@ -42,6 +44,9 @@ pub struct OutputFigures {
     pub refused: Counter,
     pub dropped: Counter,
     pub errors: Counter,
+    /// 1 while sending fails.
+    pub failing: Gauge,
+    last_sent: Gauge<f64, AtomicU64>,
     pub waiting: Gauge<i64, AtomicI64>,
     pub waiting_bytes: Gauge<i64, AtomicI64>,
 }
@@ -67,6 +72,17 @@ impl OutputMetrics {
             "output_errors",
             "Times that sending failed, and complaints of the client",
             self.errors.clone(),
+        );
+        registry.register(
+            "output_failing",
+            "1 while nothing can be sent",
+            self.failing.clone(),
+        );
+        registry.register_with_unit(
+            "output_last_sent",
+            "When the receiver last confirmed something, since 1970",
+            Unit::Seconds,
+            self.last_sent.clone(),
         );
         registry.register("output_waiting", "Records in the outbox", self.waiting.clone());
         registry.register(
@@ -94,6 +110,8 @@ impl OutputMetrics {
             refused: self.refused.get_or_create(&label()).clone(),
             dropped: self.dropped.get_or_create(&label()).clone(),
             errors: self.errors.get_or_create(&label()).clone(),
+            failing: self.failing.get_or_create(&label()).clone(),
+            last_sent: self.last_sent.get_or_create(&label()).clone(),
             waiting: self.waiting.get_or_create(&label()).clone(),
             waiting_bytes: self.waiting_bytes.get_or_create(&label()).clone(),
         }
@@ -101,6 +119,12 @@ impl OutputMetrics {
 }
 
 impl OutputFigures {
+    /// Everything that was to be sent is confirmed.
+    pub fn confirmed(&self, now: Timestamp) {
+        self.failing.set(0);
+        self.last_sent.set(now.0 as f64 / 1e6);
+    }
+
     pub fn sent(&self, kind: Kind) {
         match kind {
             Kind::Reading => &self.readings,

@@ -19,33 +19,15 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::future_producer::DeliveryFuture;
 use rdkafka::producer::{FutureProducer, FutureRecord};
 
-use super::{Kind, Message, Refusal, Sink, SinkError};
+use super::{Message, Refusal, Sink, SinkError, Topics};
 
 /// The header that tells records apart.
 const ID: &str = "sensorhive-id";
 
-/// The topic of each kind; of a kind without one nothing is sent.
-#[derive(Debug, Clone, Default)]
-pub struct KafkaTopics {
-    pub readings: String,
-    pub windows: String,
-    pub anomalies: String,
-}
-
-impl KafkaTopics {
-    fn of(&self, kind: Kind) -> &str {
-        match kind {
-            Kind::Reading => &self.readings,
-            Kind::Window => &self.windows,
-            Kind::Anomaly => &self.anomalies,
-        }
-    }
-}
-
 pub struct KafkaSink {
     output: String,
     config: ClientConfig,
-    topics: KafkaTopics,
+    topics: Topics,
     last_error: Arc<Mutex<Option<String>>>,
     errors: Counter,
     producer: Option<FutureProducer<Events>>,
@@ -56,7 +38,7 @@ impl KafkaSink {
     pub fn new(
         output: String,
         config: ClientConfig,
-        topics: KafkaTopics,
+        topics: Topics,
         last_error: Arc<Mutex<Option<String>>>,
         errors: Counter,
     ) -> Self {

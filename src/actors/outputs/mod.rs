@@ -11,22 +11,26 @@ mod figures;
 mod kafka;
 mod mqtt;
 mod pump;
+mod redis;
 mod status;
 
 use async_trait::async_trait;
 
-use crate::domain::{MetricName, SensorId, Tags};
+use crate::domain::{MetricName, SensorId, Tags, Timestamp};
 
 pub use figures::{OutputFigures, OutputMetrics};
-pub use kafka::{KafkaSink, KafkaTopics};
+pub use kafka::KafkaSink;
 pub use mqtt::{MqttPublisher, MqttSink, TopicTemplate};
 pub use pump::{Output, OutputParts};
+pub use redis::{LatestKeys, RedisSink, RedisTarget};
 pub use status::{OutputCommand, OutputState, OutputStatus, Sent, WaitingRecords};
 
 /// Writes to topics of Kafka.
 pub type KafkaOut = Output<KafkaSink>;
 /// Publishes to an MQTT broker.
 pub type MqttOut = Output<MqttSink>;
+/// Writes to a server of Redis.
+pub type RedisOut = Output<RedisSink>;
 
 /// What kind of thing is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -46,6 +50,24 @@ impl Kind {
     }
 }
 
+/// What each kind is sent to; of a kind without a name nothing is sent.
+#[derive(Debug, Clone, Default)]
+pub struct Topics {
+    pub readings: String,
+    pub windows: String,
+    pub anomalies: String,
+}
+
+impl Topics {
+    fn of(&self, kind: Kind) -> &str {
+        match kind {
+            Kind::Reading => &self.readings,
+            Kind::Window => &self.windows,
+            Kind::Anomaly => &self.anomalies,
+        }
+    }
+}
+
 /// One record, ready to be sent.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Message {
@@ -54,6 +76,8 @@ pub struct Message {
     pub id: String,
     pub sensor: SensorId,
     pub metric: MetricName,
+    /// Event time; of a window its start.
+    pub time: Timestamp,
     pub json: Vec<u8>,
 }
 

@@ -345,7 +345,9 @@ impl<S: Sink> Pump<S> {
         if !round.messages.is_empty() {
             self.failures = 0;
             *self.shared.last_error.lock() = None;
-            self.shared.last_sent.set(Some(parts.clock.now()));
+            let now = parts.clock.now();
+            self.shared.last_sent.set(Some(now));
+            parts.figures.confirmed(now);
         }
         self.shared.cursor.set(round.up_to);
         if self.noted_at.elapsed() >= NOTE_EVERY {
@@ -356,6 +358,7 @@ impl<S: Sink> Pump<S> {
     /// Shows what went wrong, and waits.
     async fn failed(&mut self, error: String) {
         self.shared.parts.figures.errors.inc();
+        self.shared.parts.figures.failing.set(1);
         *self.shared.last_error.lock() = Some(error);
         tokio::select! {
             () = sleep(retry::pause(self.failures)) => {}

@@ -2,6 +2,7 @@
 
 mod kafka;
 mod mqtt;
+mod redis;
 
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 pub use kafka::KafkaOutputSettings;
 pub use mqtt::MqttOutputSettings;
+pub use redis::RedisOutputSettings;
 
 /// How long what cannot be sent is kept, where nothing is said.
 const KEEP: Duration = Duration::from_secs(7 * 86_400);
@@ -20,6 +22,7 @@ const MAX_SIZE: u64 = 1 << 30;
 pub enum OutputSettings {
     Kafka(Box<KafkaOutputSettings>),
     Mqtt(Box<MqttOutputSettings>),
+    Redis(Box<RedisOutputSettings>),
 }
 
 /// Where each kind goes; what is empty is not sent.
@@ -51,6 +54,7 @@ impl OutputSettings {
         match self {
             OutputSettings::Kafka(kafka) => kafka.enabled,
             OutputSettings::Mqtt(mqtt) => mqtt.enabled,
+            OutputSettings::Redis(redis) => redis.enabled,
         }
     }
 
@@ -59,6 +63,7 @@ impl OutputSettings {
         match self {
             OutputSettings::Kafka(kafka) => kafka.problems(),
             OutputSettings::Mqtt(mqtt) => mqtt.problems(),
+            OutputSettings::Redis(redis) => redis.problems(),
         }
     }
 }
@@ -71,11 +76,13 @@ impl Serialize for OutputSettings {
         enum Tagged<'a> {
             Kafka(&'a KafkaOutputSettings),
             Mqtt(&'a MqttOutputSettings),
+            Redis(&'a RedisOutputSettings),
         }
 
         match self {
             OutputSettings::Kafka(kafka) => Tagged::Kafka(kafka).serialize(serializer),
             OutputSettings::Mqtt(mqtt) => Tagged::Mqtt(mqtt).serialize(serializer),
+            OutputSettings::Redis(redis) => Tagged::Redis(redis).serialize(serializer),
         }
     }
 }

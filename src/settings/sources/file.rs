@@ -26,6 +26,9 @@ pub struct FileSettings {
     /// How often files are looked at.
     #[serde(with = "units::interval")]
     pub interval: Duration,
+    /// After how long a file that is gone is forgotten.
+    #[serde(with = "units::age")]
+    pub forget_after: Option<Duration>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default_sensor: Option<SensorId>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -129,6 +132,7 @@ impl Default for FileSettings {
             precision: Precision::Ns,
             begin: FileBegin::Beginning,
             interval: Duration::from_secs(1),
+            forget_after: Some(Duration::from_secs(30 * 86_400)),
             default_sensor: None,
             default_metric: None,
             mapping: None,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::TlsSettings;
 use crate::domain::{MetricName, SensorId};
 use crate::settings::{MappingSettings, units};
 
@@ -36,6 +37,8 @@ pub struct HttpPollSettings {
     pub username: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub password_file: Option<PathBuf>,
+    /// For URLs with `https://`.
+    pub tls: TlsSettings,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default_sensor: Option<SensorId>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -119,6 +122,11 @@ impl HttpPollSettings {
             "bearer_token_file",
             "and `username` exclude each other",
         );
+        must(
+            self.tls.cert_file.is_some() == self.tls.key_file.is_some(),
+            "tls.cert_file",
+            "and `tls.key_file` need each other",
+        );
         found
     }
 }
@@ -136,6 +144,7 @@ impl Default for HttpPollSettings {
             bearer_token_file: None,
             username: None,
             password_file: None,
+            tls: TlsSettings::default(),
             default_sensor: None,
             default_metric: None,
             mapping: None,

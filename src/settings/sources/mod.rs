@@ -19,6 +19,7 @@ pub use http_poll::{HttpPollSettings, Urls};
 pub use kafka::{KafkaReset, KafkaSasl, KafkaSettings, KafkaTls, SaslMechanism};
 pub use mqtt::{BrokerUrl, MqttSettings, MqttVersion, Retained, StatusSettings, TlsSettings};
 pub(super) use mqtt::{client_problems, keep_alive as mqtt_keep_alive};
+pub(super) use redis::server_problems as redis_server_problems;
 pub use redis::{Oldest, RedisSettings};
 pub use simulated::SimulatedSettings;
 

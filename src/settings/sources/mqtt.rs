@@ -72,7 +72,7 @@ pub enum Retained {
     Ignore,
 }
 
-/// Files in PEM, for brokers at `mqtts://`.
+/// Files in PEM, for who is reached by TLS.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TlsSettings {

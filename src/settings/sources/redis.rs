@@ -1,12 +1,12 @@
 //! `kind = "redis"`: a list, a stream or channels of a Redis server.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use redis::IntoConnectionInfo;
 use serde::{Deserialize, Serialize};
 
-use super::FileBegin;
+use super::{FileBegin, TlsSettings};
 use crate::domain::{MetricName, SensorId};
 use crate::settings::{MappingSettings, units};
 
@@ -21,6 +21,7 @@ pub struct RedisSettings {
     pub username: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub password_file: Option<PathBuf>,
+    pub tls: TlsSettings,
     /// A queue, from which entries are taken.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub list: Option<String>,
@@ -58,20 +59,17 @@ pub enum Oldest {
 impl RedisSettings {
     /// What does not fit, each with the key below the source's own; empty where all does.
     pub(in crate::settings) fn problems(&self) -> Vec<(String, String)> {
-        let mut found = Vec::new();
+        let mut found = server_problems(
+            &self.url,
+            self.username.as_deref(),
+            self.password_file.as_deref(),
+            &self.tls,
+        );
         let mut must = |holds: bool, key: &str, message: &str| {
             if !holds {
                 found.push((key.to_owned(), message.to_owned()));
             }
         };
-        let url = self.url.as_str().into_connection_info();
-        must(
-            url.is_ok_and(|url| {
-                url.redis_settings().password().is_none() && url.redis_settings().username().is_none()
-            }),
-            "url",
-            "must be such as \"redis://127.0.0.1:6379/0\", without a password: set `username` and `password_file`",
-        );
         let inputs = usize::from(self.list.is_some())
             + usize::from(self.stream.is_some())
             + usize::from(!self.channels.is_empty());
@@ -81,13 +79,46 @@ impl RedisSettings {
             "or `stream` or `channels` is needed, and only one of them: make a source for each",
         );
         must(!self.group.is_empty(), "group", "must not be empty");
-        must(
-            self.username.is_none() || self.password_file.is_some(),
-            "username",
-            "needs a `password_file`",
-        );
         found
     }
+}
+
+/// What does not fit in the keys that say how a server of Redis is reached.
+pub(in crate::settings) fn server_problems(
+    url: &str,
+    username: Option<&str>,
+    password_file: Option<&Path>,
+    tls: &TlsSettings,
+) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut must = |holds: bool, key: &str, message: &str| {
+        if !holds {
+            found.push((key.to_owned(), message.to_owned()));
+        }
+    };
+    must(
+        url.into_connection_info().is_ok_and(|url| {
+            url.redis_settings().password().is_none() && url.redis_settings().username().is_none()
+        }),
+        "url",
+        "must be such as \"redis://127.0.0.1:6379/0\", without a password: set `username` and `password_file`",
+    );
+    must(
+        username.is_none() || password_file.is_some(),
+        "username",
+        "needs a `password_file`",
+    );
+    must(
+        *tls == TlsSettings::default() || url.starts_with("rediss://"),
+        "tls",
+        "is only for a `url` with \"rediss://\"",
+    );
+    must(
+        tls.cert_file.is_some() == tls.key_file.is_some(),
+        "tls.cert_file",
+        "and `tls.key_file` need each other",
+    );
+    found
 }
 
 impl Default for RedisSettings {
@@ -97,6 +128,7 @@ impl Default for RedisSettings {
             url: String::new(),
             username: None,
             password_file: None,
+            tls: TlsSettings::default(),
             list: None,
             oldest: Oldest::Left,
             stream: None,
