@@ -77,6 +77,25 @@ pub trait History: Send + Sync + 'static {
     async fn revoke_token(&self, id: &str) -> Result<bool, StoreError>;
 
     async fn position(&self, source: &SourceName, partition: &str) -> Result<Option<i64>, StoreError>;
+
+    /// Positions of a source whose names begin so, each with when it was last stored.
+    async fn positions_of(
+        &self,
+        _source: &SourceName,
+        _prefix: &str,
+    ) -> Result<Vec<(String, Timestamp)>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    /// Forgets those of `partitions` that were last stored before a time. Returns how many those were.
+    async fn forget_positions(
+        &self,
+        _source: &SourceName,
+        _partitions: &[String],
+        _before: Timestamp,
+    ) -> Result<u64, StoreError> {
+        Ok(0)
+    }
     /// What is remembered of a session, in no order.
     async fn arrivals(&self, source: &SourceName, session: &str) -> Result<Vec<ArrivalPage>, StoreError>;
 

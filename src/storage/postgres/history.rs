@@ -200,6 +200,29 @@ impl History for PostgresStore {
         ask!(self, "reading a position", records::position(source, partition))
     }
 
+    async fn positions_of(
+        &self,
+        source: &SourceName,
+        prefix: &str,
+    ) -> Result<Vec<(String, Timestamp)>, StoreError> {
+        ask!(self, "reading positions", records::positions_of(source, prefix))
+    }
+
+    async fn forget_positions(
+        &self,
+        source: &SourceName,
+        partitions: &[String],
+        before: Timestamp,
+    ) -> Result<u64, StoreError> {
+        let query = sqlx::query(
+            "DELETE FROM positions WHERE source = $1 AND partition = ANY($2) AND updated_at < $3",
+        )
+        .bind(source.as_str())
+        .bind(partitions.to_vec())
+        .bind(Time(before));
+        Ok(self.write("forgetting positions", query).await?.rows_affected())
+    }
+
     async fn arrivals(&self, source: &SourceName, session: &str) -> Result<Vec<ArrivalPage>, StoreError> {
         ask!(self, "reading arrivals", arrivals::read(source, session))
     }

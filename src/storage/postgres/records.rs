@@ -217,6 +217,24 @@ pub(super) async fn position(
     Ok(offset.flatten())
 }
 
+pub(super) async fn positions_of(
+    connection: &mut PgConnection,
+    source: &SourceName,
+    prefix: &str,
+) -> Result<Vec<(String, Timestamp)>, Fault> {
+    let rows: Vec<(String, Time)> = sqlx::query_as(
+        "SELECT partition, updated_at FROM positions WHERE source = $1 AND starts_with(partition, $2) ORDER BY partition",
+    )
+    .bind(source.as_str())
+    .bind(prefix)
+    .fetch_all(connection)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|(partition, at)| (partition, at.0))
+        .collect())
+}
+
 pub(super) async fn paused(connection: &mut PgConnection) -> Result<Vec<SensorKey>, Fault> {
     let sensors: Vec<i32> = sqlx::query_scalar("SELECT id FROM sensors WHERE paused ORDER BY id")
         .fetch_all(connection)

@@ -155,6 +155,29 @@ impl History for SqliteStore {
         ask!(self, "reading a position", records::position(source, partition))
     }
 
+    async fn positions_of(
+        &self,
+        source: &SourceName,
+        prefix: &str,
+    ) -> Result<Vec<(String, Timestamp)>, StoreError> {
+        ask!(self, "reading positions", records::positions_of(source, prefix))
+    }
+
+    async fn forget_positions(
+        &self,
+        source: &SourceName,
+        partitions: &[String],
+        before: Timestamp,
+    ) -> Result<u64, StoreError> {
+        let query = sqlx::query(
+            "DELETE FROM positions WHERE source = ? AND updated_at < ? AND partition IN (SELECT value FROM json_each(?))",
+        )
+        .bind(source.as_str())
+        .bind(before.0)
+        .bind(serde_json::json!(partitions).to_string());
+        Ok(self.write("forgetting positions", query).await?.rows_affected())
+    }
+
     async fn arrivals(&self, source: &SourceName, session: &str) -> Result<Vec<ArrivalPage>, StoreError> {
         ask!(self, "reading arrivals", arrivals::read(source, session))
     }

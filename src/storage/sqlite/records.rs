@@ -204,6 +204,25 @@ pub(super) async fn position(
     Ok(offset.flatten())
 }
 
+pub(super) async fn positions_of(
+    connection: &mut SqliteConnection,
+    source: &SourceName,
+    prefix: &str,
+) -> Result<Vec<(String, Timestamp)>, Fault> {
+    let rows: Vec<(String, i64)> = sqlx::query_as(
+        "SELECT partition, updated_at FROM positions WHERE source = ? AND substr(partition, 1, length(?)) = ? ORDER BY partition",
+    )
+    .bind(source.as_str())
+    .bind(prefix)
+    .bind(prefix)
+    .fetch_all(connection)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|(partition, at)| (partition, Timestamp(at)))
+        .collect())
+}
+
 pub(super) async fn paused(connection: &mut SqliteConnection) -> Result<Vec<SensorKey>, Fault> {
     let sensors: Vec<u32> = sqlx::query_scalar("SELECT id FROM sensors WHERE paused ORDER BY id")
         .fetch_all(connection)
