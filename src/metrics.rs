@@ -3,6 +3,7 @@
 //! Invariants: no label ever holds a sensor id; every label has few values. Counters are counted where things happen, gauges
 //! are set when they change. The figures are for watching trends; the ledger is what accounts for readings.
 
+mod fetched;
 mod kafka;
 
 use std::fmt::Write as _;
@@ -18,6 +19,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
+pub use self::fetched::{FileFigures, FileMetrics, RedisFigures, RedisMetrics, UrlFigures, UrlMetrics};
 pub use self::kafka::KafkaMetrics;
 use crate::actors::hub::LiveMetrics;
 use crate::actors::ingest::listener::Counters;
@@ -87,6 +89,9 @@ pub struct Metrics {
     pub archive: Arc<ArchiveStatus>,
     pub mqtt: MqttMetrics,
     pub kafka: KafkaMetrics,
+    pub files: FileMetrics,
+    pub urls: UrlMetrics,
+    pub redis: RedisMetrics,
     pub mqtt_listener: Arc<Counters>,
     pub outputs: OutputMetrics,
     pub live: LiveMetrics,
@@ -113,6 +118,12 @@ impl Default for Metrics {
         mqtt.register(&mut registry);
         let kafka = KafkaMetrics::default();
         kafka.register(&mut registry);
+        let files = FileMetrics::default();
+        files.register(&mut registry);
+        let urls = UrlMetrics::default();
+        urls.register(&mut registry);
+        let redis = RedisMetrics::default();
+        redis.register(&mut registry);
         let mqtt_listener = Arc::new(Counters::default());
         mqtt_listener.register(&mut registry);
         let outputs = OutputMetrics::default();
@@ -223,6 +234,9 @@ impl Default for Metrics {
             archive,
             mqtt,
             kafka,
+            files,
+            urls,
+            redis,
             mqtt_listener,
             outputs,
             live,

@@ -4,10 +4,14 @@
 #[path = "faults/api.rs"]
 #[allow(dead_code)]
 mod api;
+#[path = "support/authority.rs"]
+mod authority;
 #[path = "faults/instance.rs"]
 #[allow(dead_code)]
 mod instance;
 
+#[path = "sources/figures.rs"]
+mod figures;
 #[path = "sources/files.rs"]
 mod files;
 #[path = "sources/http_poll.rs"]

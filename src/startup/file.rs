@@ -19,6 +19,7 @@ pub(super) fn options(file: &FileSettings, settings: &Settings) -> FileOptions {
         },
         at_end: file.begin == FileBegin::End,
         interval: file.interval,
+        forget_after: file.forget_after,
     }
 }
 

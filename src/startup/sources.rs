@@ -51,7 +51,8 @@ pub(super) fn start(
         match source {
             SourceSettings::File(source) => {
                 let (intake, options) = (file::intake(source, intakes), file::options(source, settings));
-                starter.start_fetch(name, "file", intake, FileFetch::new(options));
+                let figures = starter.pipeline.metrics.files.of(name);
+                starter.start_fetch(name, "file", intake, FileFetch::new(options, figures));
             }
             SourceSettings::Host(host) => {
                 let data = match &settings.storage.url {
@@ -68,7 +69,8 @@ pub(super) fn start(
                     error,
                 })?;
                 let intake = http_poll::intake(poll, intakes);
-                starter.start_fetch(name, "http_poll", intake, HttpPollFetch::new(options));
+                let figures = starter.pipeline.metrics.urls.of(name);
+                starter.start_fetch(name, "http_poll", intake, HttpPollFetch::new(options, figures));
             }
             SourceSettings::Kafka(kafka) => starter.start_kafka(name, kafka, settings)?,
             SourceSettings::Mqtt(settings) => {
@@ -87,7 +89,8 @@ pub(super) fn start(
                     error,
                 })?;
                 let intake = redis::intake(source, intakes);
-                starter.start_fetch(name, "redis", intake, RedisFetch::new(options));
+                let figures = starter.pipeline.metrics.redis.of(name);
+                starter.start_fetch(name, "redis", intake, RedisFetch::new(options, figures));
             }
             SourceSettings::Simulated(simulated) => {
                 let begin = starter.pipeline.rails.clock().now();

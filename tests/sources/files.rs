@@ -220,3 +220,65 @@ async fn from_the_end_means_what_comes_after_the_first_start() {
     same_as_in_peace(&instance, "s", 1).await;
     assert_eq!(stored(&instance.api, "old").await, 0);
 }
+
+/// How far the files of a place were read, as it is stored.
+async fn remembered(place: &Place) -> Vec<i64> {
+    let sql = "SELECT offset FROM positions WHERE partition LIKE 'file/%' AND partition NOT LIKE '%/check'
+               AND partition <> 'file/begun' ORDER BY offset";
+    sqlx::query_scalar(sql)
+        .fetch_all(&mut place.connect().await)
+        .await
+        .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_is_gone_is_forgotten_and_one_that_stays_is_not() {
+    let place = place(
+        "file",
+        "path = '*.log'\ninterval = '10ms'\nforget_after = '600ms'",
+    );
+    let line = |sensor: &str, index| format!("{}\n", item(sensor, index));
+    let first = line("gone", 0).len() as i64;
+    fs::write(place.path("gone.log"), line("gone", 0)).unwrap();
+    fs::write(place.path("stays.log"), line("stays", 0) + &line("stays", 1)).unwrap();
+    let mut instance = Instance::start(&place).await;
+    until("both to be remembered", async || {
+        (remembered(&place).await.len() == 2).then_some(())
+    })
+    .await;
+    // What leaves while it is followed is read for another minute.
+    instance.kill9();
+    fs::rename(place.path("gone.log"), place.path("gone.away")).unwrap();
+    instance = instance.again(&[]).await;
+    until("one to be forgotten", async || {
+        (remembered(&place).await.len() == 1).then_some(())
+    })
+    .await;
+    assert!(remembered(&place).await[0] > first, "the wrong one was forgotten");
+    // It is read from its beginning, and what was stored is recognized.
+    let mut again = fs::read_to_string(place.path("gone.away")).unwrap();
+    again.push_str(&line("gone", 1));
+    fs::write(place.path("gone.log"), again).unwrap();
+    until("the rest", async || {
+        (stored(&instance.api, "gone").await == 2).then_some(())
+    })
+    .await;
+    let ledger = instance.api.caught_up("gone").await;
+    assert_eq!(
+        (number(&ledger["received"]), number(&ledger["duplicate"])),
+        (3, 1),
+        "{ledger}"
+    );
+    // Neither time nor a long stop makes it forget what is there.
+    instance.kill9();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    instance = instance.again(&[]).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let mut file = fs::File::options()
+        .append(true)
+        .open(place.path("stays.log"))
+        .unwrap();
+    file.write_all(line("stays", 2).as_bytes()).unwrap();
+    same_as_in_peace(&instance, "stays", 3).await;
+    assert_eq!(remembered(&place).await.len(), 2);
+}

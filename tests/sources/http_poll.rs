@@ -6,8 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::json;
 
+use crate::authority::Authority;
 use crate::instance::{Instance, Place, report, until};
 use crate::support::{SERIES, item, place, same_as_in_peace, status, stored};
 
@@ -31,13 +35,34 @@ struct Served {
 
 impl Server {
     fn start() -> Self {
+        Self::with(|connection| connection)
+    }
+
+    /// One that speaks TLS alone, as `localhost`.
+    fn with_tls(certificate: &str, key: &str) -> Self {
+        let chain = vec![CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()];
+        let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
+        let ring = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ServerConfig::builder_with_provider(ring).with_safe_default_protocol_versions();
+        let config = config
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+            .unwrap();
+        let config = Arc::new(config);
+        Self::with(move |connection| {
+            StreamOwned::new(ServerConnection::new(config.clone()).unwrap(), connection)
+        })
+    }
+
+    fn with<C: Read + Write>(speak: impl Fn(TcpStream) -> C + Clone + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let (address, served) = (listener.local_addr().unwrap(), Arc::<Served>::default());
         let shared = served.clone();
         std::thread::spawn(move || {
             for connection in listener.incoming().map_while(Result::ok) {
-                let shared = shared.clone();
-                std::thread::spawn(move || shared.answer(connection));
+                let (shared, speak) = (shared.clone(), speak.clone());
+                std::thread::spawn(move || shared.answer(speak(connection)));
             }
         });
         Self { address, served }
@@ -45,7 +70,7 @@ impl Server {
 }
 
 impl Served {
-    fn answer(&self, mut connection: TcpStream) {
+    fn answer(&self, mut connection: impl Read + Write) {
         let (mut request, mut chunk) = (Vec::new(), [0; 4096]);
         loop {
             while !request.windows(4).any(|end| end == b"\r\n\r\n") {
@@ -74,7 +99,11 @@ impl Served {
                 let length = body.len();
                 format!("HTTP/1.1 200 OK\r\nETag: \"v{version}\"\r\nContent-Length: {length}\r\n\r\n{body}")
             };
-            if connection.write_all(answer.as_bytes()).is_err() {
+            if connection
+                .write_all(answer.as_bytes())
+                .and_then(|()| connection.flush())
+                .is_err()
+            {
                 return;
             }
         }
@@ -155,6 +184,34 @@ async fn errors_are_shown_without_secrets_and_waited_out() {
         assert_eq!(large, "the answer is longer than 1024 bytes (max_body)");
         assert!(refused.contains("refused"), "{refused}");
         Some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_with_a_certificate_of_our_own_is_asked_and_no_other() {
+    let (ours, another) = (Authority::new("ours"), Authority::new("another"));
+    let (certificate, key) = ours.sign("localhost");
+    let server = Server::with_tls(&certificate, &key);
+    server.served.stays.store(true, Ordering::SeqCst);
+    let source = source(&server).replace("http://127.0.0.1", "https://localhost");
+    let place = place("http_poll", &format!("{source}\ntls = {{ ca_file = 'ca' }}"));
+    std::fs::write(place.path("token"), "right\n").unwrap();
+    std::fs::write(place.path("ca"), another.certificate()).unwrap();
+    let instance = Instance::start(&place).await;
+    let error = until("an error", async || {
+        let status = status(&instance.api).await;
+        status["http_poll"]["urls"][0]["last_error"]
+            .as_str()
+            .map(str::to_owned)
+    })
+    .await;
+    assert!(error.contains("certificate"), "{error}");
+    assert_eq!(server.served.requests.load(Ordering::SeqCst), 0);
+    std::fs::write(place.path("ca"), ours.certificate()).unwrap();
+    let instance = instance.again(&[]).await;
+    until("it to be stored", async || {
+        (stored(&instance.api, "s").await == 1).then_some(())
     })
     .await;
 }

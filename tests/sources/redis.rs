@@ -5,6 +5,7 @@ use std::time::Duration;
 use redis::{AsyncCommands, cmd};
 use serde_json::{Value, json};
 
+use crate::authority::Authority;
 use crate::instance::{Instance, report, until};
 use crate::redis_server::Server;
 use crate::support::{item, place, same_as_in_peace, status, stored};
@@ -184,4 +185,34 @@ async fn channels_are_heard_while_we_are_there() {
     .await;
     let error: Value = status(&instance.api).await["redis"]["errors"].clone();
     assert!(error.as_u64().unwrap() > 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_queue_is_read_over_tls_from_the_right_server_alone() {
+    let (ours, another) = (Authority::new("ours"), Authority::new("another"));
+    let (certificate, key) = ours.sign("localhost");
+    let Some(server) = Server::with_tls(&certificate, &key, &ours.certificate()).await else {
+        return;
+    };
+    add(&server, "list", 0..20).await;
+    let (client, client_key) = ours.sign("hive");
+    let more = "list = 'queue'\ntls = { ca_file = 'ca', cert_file = 'cert', key_file = 'key' }";
+    let place = place("redis", &format!("url = '{}'\n{more}", server.url()));
+    for (name, text) in [
+        ("ca", &another.certificate()),
+        ("cert", &client),
+        ("key", &client_key),
+    ] {
+        std::fs::write(place.path(name), text).unwrap();
+    }
+    let instance = Instance::start(&place).await;
+    let error = until("the error", async || {
+        let error = status(&instance.api).await["redis"]["last_error"].clone();
+        error.as_str().map(str::to_owned)
+    })
+    .await;
+    assert!(error.contains("certificate"), "{error}");
+    std::fs::write(place.path("ca"), ours.certificate()).unwrap();
+    let instance = instance.again(&[]).await;
+    same_as_in_peace(&instance, "s", 20).await;
 }

@@ -19,6 +19,7 @@ use sha2::{Digest, Sha256};
 use super::link::{Fetch, Link, Stopped};
 use super::{Payload, Place, SourceDetail};
 use crate::decode::Hints;
+use crate::metrics::UrlFigures;
 
 /// URLs that are shown.
 const SHOWN: usize = 100;
@@ -67,6 +68,7 @@ pub struct HttpPollStatus {
 pub struct HttpPollFetch {
     options: HttpPollOptions,
     status: RefCell<Vec<UrlStatus>>,
+    figures: UrlFigures,
 }
 
 /// What an answer came to.
@@ -90,7 +92,7 @@ enum PollError {
 }
 
 impl HttpPollFetch {
-    pub fn new(options: HttpPollOptions) -> Self {
+    pub fn new(options: HttpPollOptions, figures: UrlFigures) -> Self {
         let shown = |polled: &PolledUrl| UrlStatus {
             url: shown(&polled.url),
             ..UrlStatus::default()
@@ -98,6 +100,7 @@ impl HttpPollFetch {
         Self {
             status: RefCell::new(options.urls.iter().map(shown).collect()),
             options,
+            figures,
         }
     }
 
@@ -117,13 +120,13 @@ impl HttpPollFetch {
             self.note(index, |status| status.requests += 1);
             let pause = match answer {
                 Ok(Answer::Unchanged) => {
-                    self.note(index, |status| status.unchanged += 1);
+                    self.unchanged(index);
                     self.options.interval
                 }
                 Ok(Answer::New { body, etag, modified }) => {
                     let hash = hash(&body);
                     if stored == Some(hash) {
-                        self.note(index, |status| status.unchanged += 1);
+                        self.unchanged(index);
                     } else {
                         let arrival = link.intake.now();
                         let payload = Payload {
@@ -146,6 +149,7 @@ impl HttpPollFetch {
                         .await?;
                         stored = Some(hash);
                         self.note(index, |status| status.stored += 1);
+                        self.figures.stored.inc();
                     }
                     conditions.clear();
                     for (name, value) in [(IF_NONE_MATCH, etag), (IF_MODIFIED_SINCE, modified)] {
@@ -163,6 +167,8 @@ impl HttpPollFetch {
                         status.errors += 1;
                         status.last_error = Some(error.to_string());
                     });
+                    self.figures.failed.inc();
+                    self.show_failing();
                     let asked = match error {
                         PollError::Status(_, wait) => wait.unwrap_or_default(),
                         _ => Duration::ZERO,
@@ -173,6 +179,8 @@ impl HttpPollFetch {
             };
             failures = 0;
             self.note(index, |status| status.last_error = None);
+            self.figures.answered(link.intake.now());
+            self.show_failing();
             link.rest(pause.saturating_sub(began.elapsed())).await;
         }
     }
@@ -213,6 +221,17 @@ impl HttpPollFetch {
             etag: header(ETAG),
             modified: header(LAST_MODIFIED),
         })
+    }
+
+    fn unchanged(&self, index: usize) {
+        self.note(index, |status| status.unchanged += 1);
+        self.figures.unchanged.inc();
+    }
+
+    fn show_failing(&self) {
+        let status = self.status.borrow();
+        let failing = status.iter().filter(|url| url.last_error.is_some()).count();
+        self.figures.failing.set(failing as i64);
     }
 
     fn note(&self, index: usize, change: impl FnOnce(&mut UrlStatus)) {

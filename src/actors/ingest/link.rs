@@ -17,6 +17,7 @@ use super::{DraftBatch, Intake, SourceCommand, SourceDetail, SourceState, Source
 use crate::actors::batch::Delivery;
 use crate::actors::storage::retry;
 use crate::actors::supervision::Supervise;
+use crate::domain::Timestamp;
 use crate::storage::{Position, Store, StoreError};
 
 /// Fetches, and stores what it fetched.
@@ -92,6 +93,17 @@ impl Link {
             self.go().await?;
             attempt = attempt.saturating_add(1);
         }
+    }
+
+    /// Positions whose names begin so, each with when it was last stored.
+    pub async fn positions_of(&self, prefix: &str) -> Result<Vec<(String, Timestamp)>, StoreError> {
+        self.store.positions_of(self.intake.source(), prefix).await
+    }
+
+    /// Forgets positions that were last stored before a time.
+    pub async fn forget(&self, partitions: &[String], before: Timestamp) -> Result<u64, StoreError> {
+        let source = self.intake.source();
+        self.store.forget_positions(source, partitions, before).await
     }
 
     pub fn stored_at(&self, partition: String, offset: i64) -> Position {

@@ -22,12 +22,13 @@ use super::link::{Fetch, Link, Stopped};
 use super::{DraftBatch, Intake, Payload, Place, SourceDetail};
 use crate::actors::supervision::{Crash, relay};
 use crate::decode::{CsvMapping, Hints};
-use crate::domain::{RejectReason, Timestamp};
-use crate::storage::Position;
+use crate::domain::{Micros, RejectReason, Timestamp};
+use crate::metrics::FileFigures;
+use crate::storage::{Position, StoreError};
 
 pub use pattern::PathPattern;
 use piece::Piece;
-use slots::{Beginning, Slot, SlotId};
+use slots::{Beginning, PLACES, Slot, SlotId, forgotten};
 use tail::Tail;
 pub use tail::{FileStatus, TailOptions};
 
@@ -35,6 +36,10 @@ pub use tail::{FileStatus, TailOptions};
 const BEGUN: &str = "file/begun";
 /// Files that are shown.
 const SHOWN: usize = 100;
+/// How often it is noted at most which files are there.
+const NOTE_EVERY: Micros = 3_600_000_000;
+/// Files whose positions are stored at once.
+const AT_ONCE: usize = 1_000;
 
 #[derive(Debug, Clone)]
 pub struct FileOptions {
@@ -42,6 +47,8 @@ pub struct FileOptions {
     /// Whether files that are there at the very first start are begun at their ends.
     pub at_end: bool,
     pub interval: Duration,
+    /// After how long a file that is gone is forgotten.
+    pub forget_after: Option<Duration>,
 }
 
 /// What is shown of a source of files.
@@ -60,12 +67,14 @@ pub struct FilesStatus {
 pub struct FileFetch {
     options: FileOptions,
     status: RefCell<FilesStatus>,
+    figures: FileFigures,
 }
 
 impl FileFetch {
-    pub fn new(options: FileOptions) -> Self {
+    pub fn new(options: FileOptions, figures: FileFigures) -> Self {
         Self {
             options,
+            figures,
             status: RefCell::default(),
         }
     }
@@ -76,6 +85,7 @@ impl FileFetch {
         let mut tail = Tail::new(self.options.tail.clone());
         let mut last_arrival = Timestamp::MIN;
         let mut first = !begun;
+        let mut noted = None;
         loop {
             link.go().await?;
             let looked;
@@ -92,6 +102,7 @@ impl FileFetch {
                 }
                 Err(error) => self.complain(link, &error.to_string()),
             }
+            let found = self.status.borrow().last_error.is_none();
             loop {
                 let pieces;
                 (tail, pieces) = blocking(tail, Tail::take).await;
@@ -101,6 +112,9 @@ impl FileFetch {
                 self.store(&mut tail, &pieces, &mut last_arrival, link).await?;
                 self.show(&tail);
                 link.go().await?;
+            }
+            if found {
+                self.tidy(&mut tail, &mut noted, link).await?;
             }
             self.show(&tail);
             link.rest(self.options.interval).await;
@@ -141,6 +155,48 @@ impl FileFetch {
             .collect();
         link.store(0, |intake| (intake.fill().finish(), positions.clone()))
             .await
+    }
+
+    /// Notes now and then which files are there, and forgets those that were not seen for long: the first time nothing, because what
+    /// is not there yet at the start may come.
+    async fn tidy(&self, tail: &mut Tail, noted: &mut Option<Timestamp>, link: &Link) -> Result<(), Stopped> {
+        let Some(forget_after) = self.options.forget_after else {
+            return Ok(());
+        };
+        let forget_after = Micros::try_from(forget_after.as_micros()).unwrap_or(Micros::MAX);
+        let now = link.intake.now();
+        let every = (forget_after / 30).min(NOTE_EVERY);
+        if noted.is_some_and(|at| now.since(at) < every) {
+            return Ok(());
+        }
+        let is_first = noted.replace(now).is_none();
+        for some in tail.positions().chunks(AT_ONCE) {
+            let positions = some
+                .iter()
+                .flat_map(|(id, slot)| place(link, *id, slot.position, slot.check));
+            let positions: Vec<Position> = positions.collect();
+            link.store(0, |intake| (intake.fill().finish(), positions.clone()))
+                .await?;
+        }
+        if is_first {
+            return Ok(());
+        }
+        let before = now.saturating_sub(forget_after);
+        let forgetting = async {
+            let stored = link.positions_of(PLACES).await?;
+            let gone = forgotten(stored, before, |beginning| tail.may_have(beginning));
+            for (beginning, names) in gone {
+                if link.forget(&names, before).await? > 0 {
+                    tail.forget(beginning);
+                }
+            }
+            Ok::<_, StoreError>(())
+        };
+        if let Err(error) = forgetting.await {
+            let source = link.intake.source().as_str();
+            tracing::warn!(source, %error, "files that are gone could not be forgotten, trying again later");
+        }
+        Ok(())
     }
 
     /// Stores some pieces, in as many batches as that takes.
@@ -196,12 +252,25 @@ impl FileFetch {
             }
             stored = taken;
             self.status.borrow_mut().lines += lines as u64;
+            self.figures.lines.inc_by(lines as u64);
+            self.figures.read.inc_by(bytes as u64);
         }
     }
 
     fn show(&self, tail: &Tail) {
         let mut files = tail.status();
         let mut status = self.status.borrow_mut();
+        let failing = files.iter().filter(|file| file.error.is_some()).count();
+        let failing = failing + usize::from(status.last_error.is_some());
+        let figures = &self.figures;
+        for (gauge, count) in [
+            (&figures.files, files.len() as u64),
+            (&figures.open, tail.open() as u64),
+            (&figures.unread, tail.unread()),
+            (&figures.failing, failing as u64),
+        ] {
+            gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
         status.count = files.len();
         files.truncate(SHOWN);
         status.files = files;

@@ -181,6 +181,37 @@ impl Tail {
         shown.collect()
     }
 
+    /// Whether a file that begins so is there, or none can be ruled out.
+    pub fn may_have(&self, beginning: Beginning) -> bool {
+        self.slots.is_held(beginning)
+            || self.files.values().any(|tracked| match tracked.at {
+                At::Begins(other) | At::Copy(other) => other == beginning,
+                At::New | At::Known { .. } => tracked.error.is_some(),
+            })
+    }
+
+    /// What is stored of files that begin so is no more.
+    pub fn forget(&mut self, beginning: Beginning) {
+        self.slots.forget(beginning);
+    }
+
+    /// Files that are held open.
+    pub fn open(&self) -> usize {
+        let open = |tracked: &&Tracked| tracked.stream.is_some();
+        self.files.values().filter(open).count()
+    }
+
+    /// Bytes that are not stored yet, of files that are not compressed.
+    pub fn unread(&self) -> u64 {
+        let unread = self.files.values().map(|tracked| match tracked.at {
+            At::Known { slot, .. } if !tracked.compressed => {
+                tracked.length.saturating_sub(self.slots.get(slot).position)
+            }
+            _ => 0,
+        });
+        unread.sum()
+    }
+
     /// A file that is not where the pattern looks any more: what is written to it still counts, for a while.
     fn look_away(&mut self, id: FileId, now: Instant) {
         let Some(tracked) = self.files.get_mut(&id) else {

@@ -85,7 +85,7 @@ impl RedisFetch {
                     },
                 }
             }
-            self.status.borrow_mut().taken += count as u64;
+            self.taken(count);
             begin += count;
         }
         Ok(())
@@ -97,6 +97,7 @@ impl RedisFetch {
         let bytes: usize = held.iter().map(|entry| entry.payload.len()).sum();
         if held.len() >= HELD || bytes + payload.len() > 4 * BATCH_BYTES {
             self.status.borrow_mut().lost += 1;
+            self.figures.lost.inc();
             return;
         }
         *last = link.intake.now().max(Timestamp(last.0.saturating_add(1)));

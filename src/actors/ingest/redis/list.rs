@@ -42,6 +42,11 @@ impl RedisFetch {
         let mut taken = left;
         loop {
             link.go().await?;
+            if self.is_to_look() {
+                // Who may not ask goes without the figure; what else is wrong the next command tells.
+                let waiting = cmd("LLEN").arg(key).query_async::<i64>(&mut connection).await;
+                self.figures.waiting.set(waiting.unwrap_or(0));
+            }
             let place = ours(progress.next());
             if taken.is_empty() {
                 let mut first = cmd("BLMOVE");
@@ -74,7 +79,7 @@ impl RedisFetch {
             };
             let entries: Vec<Entry> = std::mem::take(&mut taken).into_iter().map(entry).collect();
             progress.store(&entries, self.options.max_payload, link).await?;
-            self.status.borrow_mut().taken += entries.len() as u64;
+            self.taken(entries.len());
             let _: i64 = cmd("DEL").arg(&place).query_async(&mut connection).await?;
         }
     }

@@ -11,9 +11,9 @@ mod channels;
 mod list;
 mod stream;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::LocalBoxFuture;
 use redis::aio::MultiplexedConnection;
@@ -24,6 +24,7 @@ use super::{DraftBatch, Filling, Intake, Payload, Place, SourceDetail};
 use crate::actors::storage::retry;
 use crate::decode::Hints;
 use crate::domain::{RejectReason, Timestamp};
+use crate::metrics::RedisFigures;
 
 /// Entries of one batch.
 const BATCH: usize = 1_000;
@@ -34,6 +35,8 @@ const BLOCK: u64 = 1;
 /// How long an answer may take.
 const ANSWER: Duration = Duration::from_secs(10);
 const CONNECT: Duration = Duration::from_secs(5);
+/// How often it is looked how much waits.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 pub struct RedisOptions {
     pub client: Client,
@@ -80,6 +83,8 @@ pub struct RedisStatus {
 pub struct RedisFetch {
     options: RedisOptions,
     status: RefCell<RedisStatus>,
+    figures: RedisFigures,
+    looked_at: Cell<Option<Instant>>,
 }
 
 /// An entry of a batch.
@@ -226,10 +231,12 @@ fn add<'i: 'p, 'p>(entry: &'p Entry, now: Timestamp, max_payload: usize, filling
 }
 
 impl RedisFetch {
-    pub fn new(options: RedisOptions) -> Self {
+    pub fn new(options: RedisOptions, figures: RedisFigures) -> Self {
         Self {
             options,
             status: RefCell::default(),
+            figures,
+            looked_at: Cell::default(),
         }
     }
 
@@ -255,6 +262,21 @@ impl RedisFetch {
     fn connected(&self) {
         let mut status = self.status.borrow_mut();
         (status.connected, status.last_error) = (true, None);
+        self.figures.connected.set(1);
+    }
+
+    fn taken(&self, count: usize) {
+        self.status.borrow_mut().taken += count as u64;
+        self.figures.entries.inc_by(count as u64);
+    }
+
+    /// Whether it is time to look how much waits.
+    fn is_to_look(&self) -> bool {
+        let due = self.looked_at.get().is_none_or(|at| at.elapsed() >= LOOK_EVERY);
+        if due {
+            self.looked_at.set(Some(Instant::now()));
+        }
+        due
     }
 }
 
@@ -268,6 +290,7 @@ impl Fetch for RedisFetch {
                 }
                 let ended = self.live(&link).await;
                 let was_connected = std::mem::take(&mut self.status.borrow_mut().connected);
+                self.figures.connected.set(0);
                 if was_connected {
                     failures = 0;
                 }
@@ -282,6 +305,7 @@ impl Fetch for RedisFetch {
                 {
                     let mut status = self.status.borrow_mut();
                     status.errors += 1;
+                    self.figures.errors.inc();
                     status.last_error = Some(error.to_string());
                 }
                 link.rest(retry::pause(failures)).await;

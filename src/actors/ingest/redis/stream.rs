@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
-use redis::streams::{StreamAutoClaimReply, StreamId, StreamReadReply};
+use redis::streams::{StreamAutoClaimReply, StreamId, StreamInfoGroupsReply, StreamReadReply};
 use redis::{RedisError, Value, cmd};
 use serde_json::Map;
 
@@ -53,10 +53,16 @@ impl RedisFetch {
         let mut claimed_at: Option<Instant> = None;
         loop {
             link.go().await?;
+            if self.is_to_look() {
+                // Who may not ask goes without the figure; what else is wrong the next command tells.
+                let lag = group.lag().await.ok().flatten().unwrap_or(0);
+                self.figures.waiting.set(i64::try_from(lag).unwrap_or(i64::MAX));
+            }
             if taken.is_empty() && claimed_at.is_none_or(|at| at.elapsed() >= *claim_after / 2) {
                 claimed_at = Some(Instant::now());
                 taken = group.claim(progress.next(), *claim_after).await?;
                 self.status.borrow_mut().claimed += taken.len() as u64;
+                self.figures.claimed.inc_by(taken.len() as u64);
             }
             if taken.is_empty() {
                 taken = group.new_ones(progress.next()).await?;
@@ -68,7 +74,7 @@ impl RedisFetch {
             taken.sort_by_key(|entry| number(&entry.id));
             let entries: Vec<Entry> = taken.iter().map(|id| entry(id, key, field)).collect();
             progress.store(&entries, self.options.max_payload, link).await?;
-            self.status.borrow_mut().taken += entries.len() as u64;
+            self.taken(entries.len());
             group.acknowledge(&std::mem::take(&mut taken)).await?;
         }
     }
@@ -117,6 +123,15 @@ impl Group<'_> {
         let reply: Option<StreamReadReply> = read.query_async(&mut self.connection).await?;
         let keys = reply.map(|reply| reply.keys).unwrap_or_default();
         Ok(keys.into_iter().flat_map(|key| key.ids).collect())
+    }
+
+    /// Entries that no consumer was given; `None` where the server cannot tell: before Redis 7, and where entries were deleted.
+    async fn lag(&mut self) -> Result<Option<usize>, RedisError> {
+        let mut info = cmd("XINFO");
+        info.arg("GROUPS").arg(self.key);
+        let reply: StreamInfoGroupsReply = info.query_async(&mut self.connection).await?;
+        let ours = reply.groups.into_iter().find(|group| group.name == self.group);
+        Ok(ours.and_then(|group| group.lag))
     }
 
     /// What others have taken and been silent about.
