@@ -6,6 +6,8 @@
 mod chunks;
 #[path = "store/commit.rs"]
 mod commit;
+#[path = "store/grafana.rs"]
+mod grafana;
 #[path = "store/history.rs"]
 mod history;
 #[path = "store/instances.rs"]
@@ -112,7 +114,8 @@ on_every_store! {
         a_dropped_commit_leaves_nothing_open;
     positions:
         a_claim_takes_the_partitions_from_their_owner,
-        a_claim_waits_for_a_commit_under_way;
+        a_claim_waits_for_a_commit_under_way,
+        what_was_not_stored_for_long_is_forgotten;
     instances:
         numbers_are_never_given_twice,
         a_name_has_one_number,
@@ -158,6 +161,8 @@ on_every_store! {
 }
 
 on_postgres! {
+    grafana:
+        every_statement_of_the_dashboard_finds_something;
     rollups:
         rollups_outlive_their_readings,
         rolling_up_again_changes_nothing,

@@ -112,3 +112,36 @@ pub async fn a_claim_waits_for_a_commit_under_way<F: Fixture>(fixture: F) {
         }
     }
 }
+
+pub async fn what_was_not_stored_for_long_is_forgotten<F: Fixture>(fixture: F) {
+    let store = opened(&fixture, 2).await;
+    for (number, partition) in [
+        (2, "file/a/0"),
+        (3, "file/b/0"),
+        (4, "other"),
+        (5, "file/b/0"),
+        (6, "file/%/0"),
+    ] {
+        commit(&store, vec![at_offset(number, partition, number as i64, None)]).await;
+    }
+    let at = |number| batch_time(number).now;
+    let of = async |prefix| {
+        let mut all = store.positions_of(&source(), prefix).await.unwrap();
+        all.sort();
+        all
+    };
+    let expected = [("file/%/0", 6), ("file/a/0", 2), ("file/b/0", 5)];
+    let expected = expected.map(|(name, number)| (name.to_owned(), at(number)));
+    assert_eq!(of("file/").await, expected);
+    assert_eq!(of("file/%/").await, expected[..1]);
+    let names: Vec<String> = ["file/a/0", "file/b/0", "other", "file/'; --"]
+        .map(str::to_owned)
+        .to_vec();
+    let forget =
+        async |names: &[String], before| store.forget_positions(&source(), names, before).await.unwrap();
+    assert_eq!(forget(&names[..2], at(2)).await, 0);
+    assert_eq!(forget(&names, at(5)).await, 2);
+    assert_eq!(of("").await, [expected[0].clone(), expected[2].clone()]);
+    assert_eq!(store.position(&source(), "file/a/0").await.unwrap(), None);
+    assert_eq!(store.position(&source(), "file/b/0").await.unwrap(), Some(5));
+}
