@@ -36,17 +36,61 @@ test("an actor is restarted from the tree", async ({ page, admin: _ }) => {
   await expect(row.locator("td").nth(5)).toHaveText("1");
 });
 
-test("a dead letter is looked at and replayed", async ({ page, service }) => {
-  await page.goto("/dead-letters");
-  await page.locator('[data-test="admin-token"]').fill(service.token);
-  await page.locator('[data-test="use-token"]').click();
-  await page.locator('[data-test="letter"]').first().click();
-  await expect(page).toHaveURL(/letter=\d+/);
-  await expect(page.locator('[data-test="hex"]')).toContainText("0000");
-  await page.locator('[data-test="replay"]').click();
-  await page.locator('[data-test="confirm"]').click();
-  await expect(page.locator('[data-test="told"]')).toHaveText(/Stored: \d+|refused again/);
-  await expect(page.locator('[data-test="replay"]')).toBeDisabled();
+test("a dead letter is looked at, its cause is mended, and it is replayed", async ({ page }) => {
+  // What the machines write has its value where the settings, at first, do not look for it.
+  const settings = (value: string) => `
+[sources.host]
+kind = "host"
+enabled = false
+[sources.line]
+kind = "file"
+path = "line.log"
+interval = "50ms"
+mapping = { sensor_id = "/machine", metric = "/what", value = "${value}", timestamp = "/at" }
+`;
+  const at = new Date(Date.now() - 60_000).toISOString();
+  const own = new Service(["--config", "settings.toml"]);
+  try {
+    own.write("settings.toml", settings("/reading"));
+    own.write("line.log", `${JSON.stringify({ machine: "press-7", what: "force", v: 41.25, at })}\n`);
+    await own.start();
+    await page.goto(`${own.url}/dead-letters`);
+    await page.locator('[data-test="admin-token"]').fill(own.token);
+    await page.locator('[data-test="use-token"]').click();
+    const letters = page.locator('[data-test="letter"]');
+    await expect(letters).toHaveCount(1);
+    await expect(letters).toContainText("press-7");
+    await letters.click();
+    await expect(page).toHaveURL(/letter=\d+/);
+    await expect(page.locator('[data-test="letter-detail"]')).toContainText("/reading");
+    await expect(page.locator('[data-test="hex"]')).toContainText("0000");
+    // Replayed before anything was mended it is refused again, by a letter of its own.
+    await page.locator('[data-test="replay"]').click();
+    await page.locator('[data-test="confirm"]').click();
+    await expect(page.locator('[data-test="told"]')).toContainText("refused again");
+    await expect(letters).toHaveCount(2);
+    await expect(page.locator('[data-test="replay"]')).toBeDisabled();
+
+    await own.kill();
+    own.write("settings.toml", settings("/v"));
+    await own.start();
+    await page.goto(`${own.url}/dead-letters`);
+    await expect(letters).toHaveCount(2);
+    await letters.first().click();
+    await page.locator('[data-test="replay"]').click();
+    await page.locator('[data-test="confirm"]').click();
+    await expect(page.locator('[data-test="told"]')).toHaveText("Stored: 1. Duplicates: 0.");
+    await expect(page.locator('[data-test="replay"]')).toBeDisabled();
+    await expect(letters).toHaveCount(2);
+    await expect(letters.first()).toContainText("replayed");
+    const stored = await (await fetch(`${own.url}/api/sensors/press-7/readings?metric=force`)).json();
+    expect(stored.data).toMatchObject([{ value: 41.25 }]);
+    await page.goto(`${own.url}/sensors/press-7`);
+    await expect(page.locator('[data-test="sensor-id"]')).toHaveText("press-7");
+    await expect(page.locator("main")).toContainText("41.25");
+  } finally {
+    await own.end();
+  }
 });
 
 test("a stretch of time is zoomed into, and the way back is the browser's", async ({ page }) => {

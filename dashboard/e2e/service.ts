@@ -2,7 +2,7 @@
 //
 // It never outlives us: a shell beside it waits for the end of our pipe, which comes however we end, and kills it then.
 import { spawn, type ChildProcess } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 
@@ -16,6 +16,11 @@ export class Service {
   private readonly directory = mkdtempSync(join(tmpdir(), "sensorhive-e2e-"));
 
   constructor(private readonly args: string[] = ["demo"]) {}
+
+  /** Puts a file into its directory, which it runs in. */
+  write(name: string, text: string): void {
+    writeFileSync(join(this.directory, name), text);
+  }
 
   /** Starts it, or starts it again on the same port and data. */
   async start(): Promise<void> {
