@@ -239,9 +239,10 @@ impl FileFetch {
                     Some((piece.slot?, position, check))
                 })
                 .collect();
+            let places = tail.places(&moved);
             let bytes = load.bytes(&taken);
             link.store(bytes, |intake| {
-                let positions = moved
+                let positions = places
                     .iter()
                     .flat_map(|(id, position, check)| place(link, *id, *position, *check));
                 (load.fill(intake).0, positions.collect())

@@ -154,6 +154,24 @@ impl Tail {
         pieces
     }
 
+    /// What is to be stored where these move: of those that begin alike the ones before them, too. Slots are told by their numbers, so that
+    /// in what is stored no number may be missing.
+    pub fn places(&self, moved: &[(SlotId, u64, u32)]) -> Vec<(SlotId, u64, u32)> {
+        let mut places: BTreeMap<SlotId, (u64, u32)> = BTreeMap::new();
+        for (id, ..) in moved {
+            for (before, slot) in self.slots.of(id.beginning).take(id.number) {
+                places.insert(before, (slot.position, slot.check));
+            }
+        }
+        places.extend(
+            moved
+                .iter()
+                .map(|(id, position, check)| (*id, (*position, *check))),
+        );
+        let all = places.into_iter();
+        all.map(|(id, (position, check))| (id, position, check)).collect()
+    }
+
     /// What was taken is stored up to here.
     pub fn stored(&mut self, slot: SlotId, position: u64, check: u32) {
         self.slots.advance(slot, position, check);

@@ -109,8 +109,10 @@ impl World {
     fn store(&mut self, piece: &Piece) -> Vec<String> {
         let (position, check) = piece.after(piece.lines.len());
         let slot = piece.slot.unwrap();
-        self.database.insert(slot.position(), position as i64);
-        self.database.insert(slot.check(), i64::from(check));
+        for (slot, position, check) in self.tail.places(&[(slot, position, check)]) {
+            self.database.insert(slot.position(), position as i64);
+            self.database.insert(slot.check(), i64::from(check));
+        }
         self.tail.stored(slot, position, check);
         let text = |line: &piece::Line| match line.too_long {
             Some(length) => format!("{length} bytes"),
@@ -312,6 +314,26 @@ fn files_that_begin_alike_are_told_apart() {
     let mut lines = world.read();
     lines.sort();
     assert_eq!(lines, ["a2", "b2"]);
+}
+
+#[test]
+fn of_files_that_begin_alike_any_may_be_stored_first() {
+    let mut world = World::new("*.log");
+    world.append("a.log", "head\na1\n");
+    world.append("b.log", "head\nb1\n");
+    world.settle(false);
+    let pieces = world.tail.take();
+    let second = pieces
+        .iter()
+        .find(|piece| piece.slot.unwrap().number == 1)
+        .unwrap();
+    let stored = world.store(second);
+    world.crash();
+    let left = world.read();
+    assert_eq!((left.len(), stored.len()), (2, 2));
+    assert_ne!(left[1], stored[1]);
+    world.crash();
+    assert!(world.read().is_empty());
 }
 
 #[test]
