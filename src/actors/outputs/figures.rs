@@ -44,7 +44,7 @@ pub struct OutputFigures {
     pub refused: Counter,
     pub dropped: Counter,
     pub errors: Counter,
-    /// 1 while sending fails.
+    /// 1 while something waits that cannot be sent.
     pub failing: Gauge,
     last_sent: Gauge<f64, AtomicU64>,
     pub waiting: Gauge<i64, AtomicI64>,
@@ -75,7 +75,7 @@ impl OutputMetrics {
         );
         registry.register(
             "output_failing",
-            "1 while nothing can be sent",
+            "1 while something waits that cannot be sent",
             self.failing.clone(),
         );
         registry.register_with_unit(

@@ -223,6 +223,7 @@ impl<S: Sink> Pump<S> {
                 }
                 Ok(None) if self.stop_by.is_some() => return self.note().await,
                 Ok(None) => {
+                    self.shared.parts.figures.failing.set(0);
                     self.note().await;
                     let woken = async {
                         // The writer is gone: there is nothing more to come.
