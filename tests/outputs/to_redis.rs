@@ -37,11 +37,12 @@ async fn entries(connection: &mut MultiplexedConnection, stream: &str) -> Vec<BT
         .collect()
 }
 
-/// The newest reading of a sensor; `null` where there is none.
+/// The newest reading of a sensor; `null` where there is none that can be read.
 async fn newest(connection: &mut MultiplexedConnection, sensor: &str) -> Value {
     let key = format!("newest:{sensor}");
     let held: Option<String> = connection.hget(key, "temperature").await.unwrap();
-    held.map_or(Value::Null, |held| serde_json::from_str(&held).unwrap())
+    held.and_then(|held| serde_json::from_str(&held).ok())
+        .unwrap_or_default()
 }
 
 async fn newest_is(connection: &mut MultiplexedConnection, sensor: &str, value: f64) -> Value {

@@ -18,7 +18,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use redis::{Client, TlsCertificates};
+use redis::{AsyncConnectionConfig, Client, TlsCertificates};
 use tempfile::TempDir;
 
 use port::free_port;
@@ -100,7 +100,16 @@ impl Server {
     }
 
     pub async fn connect(&self) -> redis::aio::MultiplexedConnection {
-        self.client().get_multiplexed_async_connection().await.unwrap()
+        // Only to end a test that hangs: what the client has for itself is too short for a busy machine.
+        let patience = Some(Duration::from_secs(60));
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(patience)
+            .set_response_timeout(patience);
+        let client = self.client();
+        client
+            .get_multiplexed_async_connection_with_config(&config)
+            .await
+            .unwrap()
     }
 
     /// SIGKILL, and up again with what was on disk.
