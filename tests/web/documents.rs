@@ -15,6 +15,7 @@ const PAGES: [&str; 11] = [
     "/",
     "/sensors",
     "/sensors/{id}",
+    "/alerts",
     "/actors",
     "/sources",
     "/dead-letters",
