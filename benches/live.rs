@@ -279,7 +279,11 @@ async fn run(clients: usize, stalled: usize, seconds: u64) {
     let (before, used, at) = (sent.load(Ordering::Relaxed), service.processor(), Instant::now());
     for quarter in 1..=4 {
         tokio::time::sleep(Duration::from_secs(seconds) / 4).await;
-        println!("memory after {} s: {:.1} MiB", seconds * quarter / 4, service.memory());
+        println!(
+            "memory after {} s: {:.1} MiB",
+            seconds * quarter / 4,
+            service.memory()
+        );
     }
     let took = at.elapsed().as_secs_f64();
     let rate = (sent.load(Ordering::Relaxed) - before) as f64 / took;

@@ -6,6 +6,7 @@ import { t, type Key } from "./i18n";
 export const PAGES: { name: string; path: string; title: Key; icon: string }[] = [
   { name: "overview", path: "/", title: "nav.overview", icon: "overview" },
   { name: "sensors", path: "/sensors", title: "nav.sensors", icon: "sensors" },
+  { name: "alerts", path: "/alerts", title: "nav.alerts", icon: "alerts" },
   { name: "actors", path: "/actors", title: "nav.actors", icon: "actors" },
   { name: "sources", path: "/sources", title: "nav.sources", icon: "sources" },
   { name: "dead-letters", path: "/dead-letters", title: "nav.letters", icon: "letters" },
@@ -15,6 +16,7 @@ const routes: RouteRecordRaw[] = [
   { path: "/", name: "overview", component: () => import("./views/Overview.vue") },
   { path: "/sensors", name: "sensors", component: () => import("./views/Sensors.vue") },
   { path: "/sensors/:id", name: "sensor", component: () => import("./views/Sensor.vue"), props: true },
+  { path: "/alerts", name: "alerts", component: () => import("./views/Alerts.vue") },
   { path: "/actors", name: "actors", component: () => import("./views/Actors.vue") },
   { path: "/sources", name: "sources", component: () => import("./views/Sources.vue") },
   { path: "/dead-letters", name: "dead-letters", component: () => import("./views/DeadLetters.vue") },

@@ -59,3 +59,8 @@ describe("bytes", () => {
     expect(format.fromBase64("AP8=")).toEqual(new Uint8Array([0, 255]));
   });
 });
+
+it("a literal pattern has no sign that means something else", () => {
+  expect(format.literal("boiler-7")).toBe("boiler-7");
+  expect(format.literal("a*b?c[d]{e,f}\\g!")).toBe("a\\*b\\?c\\[d\\]\\{e,f\\}\\\\g\\!");
+});

@@ -162,6 +162,12 @@ pub(super) fn check(settings: &Settings, tree: &Node, problems: &mut Vec<Problem
             must(false, &format!("{key}.{below}"), &key, &message);
         }
     }
+    for (at, rule) in settings.rules.iter().enumerate() {
+        let key = format!("rules[{at}]");
+        for (below, message) in rule.problems() {
+            must(false, &format!("{key}.{below}"), &key, &message);
+        }
+    }
     for (key, other, message) in found {
         // Or an item of it.
         let is_it = |problem: &str| {

@@ -15,6 +15,7 @@ pub mod mqtt_listener;
 pub mod outputs;
 pub mod pipeline;
 pub mod problem;
+pub mod rules;
 pub mod series;
 pub mod sources;
 pub mod storage;
@@ -38,6 +39,7 @@ pub use outputs::{
 };
 pub use pipeline::{LimitsSettings, PipelineSettings};
 pub use problem::{Origin, Problem, SettingsError};
+pub use rules::{ConditionSettings, LevelSettings, RatioSettings, RuleSettings, WindowSettings};
 pub use series::{DetectorSettings, Pattern, SeriesMatch, SeriesSettings, SeriesTable};
 pub use sources::{
     BrokerUrl, CsvSettings, FileBegin, FileFormat, FileSettings, HostSettings, HttpPollSettings, KafkaReset,
@@ -56,7 +58,7 @@ pub const DEFAULTS: &str = include_str!("../../config/default.toml");
 const DEMO: &str = include_str!("../../config/demo.toml");
 
 /// Sections that are known but not part of this version.
-const UNAVAILABLE_SECTIONS: [&str; 2] = ["rules", "alerting"];
+const UNAVAILABLE_SECTIONS: [&str; 1] = ["alerting"];
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -75,6 +77,8 @@ pub struct Settings {
     #[serde(default)]
     pub outputs: BTreeMap<SourceName, OutputSettings>,
     pub series: SeriesTable,
+    /// Those of the user first; see [`RuleSettings`].
+    pub rules: Vec<RuleSettings>,
     /// What was configured but is not part of this version, such as `alerting`; to be logged.
     #[serde(skip)]
     pub unavailable: Vec<String>,

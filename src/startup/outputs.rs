@@ -60,6 +60,7 @@ fn wants(output: &OutputSettings) -> Wanted {
         readings: !topics.readings.is_empty(),
         windows: !topics.windows.is_empty(),
         anomalies: !topics.anomalies.is_empty(),
+        alerts: !topics.alerts.is_empty(),
     };
     match output {
         OutputSettings::Kafka(kafka) => named(&kafka.topics),
@@ -91,6 +92,7 @@ pub(super) async fn start(pipeline: &mut Pipeline, settings: &Settings) -> Resul
             readings = forgotten.readings,
             windows = forgotten.windows,
             anomalies = forgotten.anomalies,
+            alerts = forgotten.alerts,
             "what outputs had not sent that are not there any more is given up"
         );
     }
@@ -185,6 +187,7 @@ pub(super) fn topics(topics: &OutputTopics) -> Topics {
         readings: topics.readings.clone(),
         windows: topics.windows.clone(),
         anomalies: topics.anomalies.clone(),
+        alerts: topics.alerts.clone(),
     }
 }
 
@@ -270,6 +273,7 @@ fn publisher(
         readings: TopicTemplate(settings.topics.readings.clone()),
         windows: TopicTemplate(settings.topics.windows.clone()),
         anomalies: TopicTemplate(settings.topics.anomalies.clone()),
+        alerts: TopicTemplate(settings.topics.alerts.clone()),
         in_flight: settings.max_in_flight,
         retain: settings.retain,
     }

@@ -3,6 +3,7 @@
 //! Invariants: an endpoint cannot be made without its [`Access`]. A path that exists answers a wrong method with 405 and `Allow`;
 //! HEAD goes wherever GET does.
 
+use actix_web::dev::ServiceRequest;
 use actix_web::http::{Method, header};
 use actix_web::middleware::from_fn;
 use actix_web::{FromRequest, Handler, Responder, Route, guard, web};
@@ -14,6 +15,8 @@ pub struct Endpoint {
     pub path: &'static str,
     pub access: Access,
     methods: Vec<(Method, Route)>,
+    /// What reading asks for, where it is less.
+    reading: Option<Access>,
 }
 
 impl Endpoint {
@@ -22,6 +25,7 @@ impl Endpoint {
             path,
             access,
             methods: Vec::new(),
+            reading: None,
         }
     }
 
@@ -62,6 +66,16 @@ impl Endpoint {
         self
     }
 
+    /// Has GET ask for another role.
+    pub fn read_by(mut self, access: Access) -> Self {
+        self.reading = Some(access);
+        self
+    }
+
+    pub fn access_to(&self, method: &Method) -> Access {
+        access_to(self.access, self.reading, method)
+    }
+
     pub fn methods(&self) -> impl Iterator<Item = &Method> {
         self.methods.iter().map(|(method, _)| method)
     }
@@ -86,11 +100,19 @@ impl Endpoint {
             let problem = Problem::new(Kind::MethodNotAllowed, detail).header(header::ALLOW, allow.clone());
             async move { Err::<&str, _>(problem) }
         };
-        let access = self.access;
-        config.service(
-            resource
-                .default_service(web::to(refuse))
-                .wrap(from_fn(move |request, next| auth::require(access, request, next))),
-        );
+        let (access, reading) = (self.access, self.reading);
+        config.service(resource.default_service(web::to(refuse)).wrap(from_fn(
+            move |request: ServiceRequest, next| {
+                let access = access_to(access, reading, request.method());
+                auth::require(access, request, next)
+            },
+        )));
+    }
+}
+
+fn access_to(access: Access, reading: Option<Access>, method: &Method) -> Access {
+    match reading {
+        Some(reading) if [Method::GET, Method::HEAD].contains(method) => reading,
+        _ => access,
     }
 }

@@ -11,10 +11,11 @@ use crate::support::{App, http_settings};
 const BUILT: [&str; 3] = ["/favicon.svg", "/licenses.md", "/assets/{file}"];
 
 /// Pages and their files are not part of the API.
-const PAGES: [&str; 11] = [
+const PAGES: [&str; 12] = [
     "/",
     "/sensors",
     "/sensors/{id}",
+    "/alerts",
     "/actors",
     "/sources",
     "/dead-letters",

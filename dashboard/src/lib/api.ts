@@ -56,6 +56,10 @@ export function post<T>(path: string, body: unknown = {}, signal?: AbortSignal):
   return ask<T>("POST", path, body, signal);
 }
 
+export async function remove(path: string): Promise<void> {
+  await ask("DELETE", path, undefined);
+}
+
 /** The address of what belongs to a sensor. Its id may be any text. */
 export function sensorPath(id: string, what = ""): string {
   return `/api/sensors/${encodeURIComponent(id)}${what ? `/${what}` : ""}`;

@@ -139,3 +139,8 @@ export function hexdump(data: Uint8Array): { offset: string; hex: string; text: 
 export function fromBase64(text: string): Uint8Array {
   return Uint8Array.from(atob(text), (char) => char.charCodeAt(0));
 }
+
+/** A pattern that only that text matches. */
+export function literal(text: string): string {
+  return text.replace(/[*?[\]{}\\!]/g, "\\$&");
+}

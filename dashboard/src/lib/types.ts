@@ -229,6 +229,51 @@ export interface Output {
   status: Record<string, unknown> | null;
 }
 
+/** What somebody said to an alert. */
+export interface Acknowledged {
+  by: string;
+  at: string;
+  comment: string;
+}
+
+/** An event of an alert, or where one stands after its last. */
+export interface AlertEvent {
+  alert: string;
+  ordinal: number;
+  rule: string;
+  change: string;
+  timestamp: string;
+  state: string;
+  level: string;
+  since: string;
+  value: number | null;
+  threshold: number | null;
+  low: number | null;
+  high: number | null;
+  flapping: boolean;
+  reason: string;
+}
+
+export interface Alert extends AlertEvent {
+  sensor_id: string | null;
+  metric: string | null;
+  ended: string | null;
+  acknowledged: Acknowledged | null;
+}
+
+export interface AlertDetail extends Alert {
+  events: AlertEvent[];
+}
+
+export interface Silence {
+  id: number;
+  matchers: Record<string, string>;
+  from: string;
+  until: string;
+  by: string;
+  comment: string;
+}
+
 export interface DeadLetter {
   id: number;
   time: string;

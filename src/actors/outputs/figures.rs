@@ -41,6 +41,7 @@ pub struct OutputFigures {
     pub readings: Counter,
     pub windows: Counter,
     pub anomalies: Counter,
+    pub alerts: Counter,
     pub refused: Counter,
     pub dropped: Counter,
     pub errors: Counter,
@@ -107,6 +108,7 @@ impl OutputMetrics {
             readings: sent(Kind::Reading),
             windows: sent(Kind::Window),
             anomalies: sent(Kind::Anomaly),
+            alerts: sent(Kind::Alert),
             refused: self.refused.get_or_create(&label()).clone(),
             dropped: self.dropped.get_or_create(&label()).clone(),
             errors: self.errors.get_or_create(&label()).clone(),
@@ -130,6 +132,7 @@ impl OutputFigures {
             Kind::Reading => &self.readings,
             Kind::Window => &self.windows,
             Kind::Anomaly => &self.anomalies,
+            Kind::Alert => &self.alerts,
         }
         .inc();
     }

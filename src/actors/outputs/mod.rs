@@ -38,6 +38,7 @@ pub enum Kind {
     Reading,
     Window,
     Anomaly,
+    Alert,
 }
 
 impl Kind {
@@ -46,6 +47,7 @@ impl Kind {
             Kind::Reading => "readings",
             Kind::Window => "windows",
             Kind::Anomaly => "anomalies",
+            Kind::Alert => "alerts",
         }
     }
 }
@@ -56,6 +58,7 @@ pub struct Topics {
     pub readings: String,
     pub windows: String,
     pub anomalies: String,
+    pub alerts: String,
 }
 
 impl Topics {
@@ -64,6 +67,7 @@ impl Topics {
             Kind::Reading => &self.readings,
             Kind::Window => &self.windows,
             Kind::Anomaly => &self.anomalies,
+            Kind::Alert => &self.alerts,
         }
     }
 }

@@ -83,6 +83,7 @@ impl RedisOutputSettings {
             ("readings", &self.streams.readings),
             ("windows", &self.streams.windows),
             ("anomalies", &self.streams.anomalies),
+            ("alerts", &self.streams.alerts),
         ] {
             if !self.latest.is_empty() && stream.starts_with(&self.latest) {
                 found.push((

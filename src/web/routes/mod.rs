@@ -2,6 +2,7 @@
 
 mod actors;
 mod admin;
+mod alerts;
 mod archives;
 mod cells;
 mod envelope;
@@ -16,6 +17,7 @@ mod outputs;
 mod page;
 mod query;
 mod sensors;
+mod silences;
 mod sources;
 mod statistics;
 
@@ -48,6 +50,12 @@ mod documented {
         history::restarts,
         envelope::envelope,
         query::query,
+        alerts::list,
+        alerts::one,
+        alerts::acknowledge,
+        silences::list,
+        silences::create,
+        silences::end,
         ingest::ingest,
         influx::write,
         influx::write_v1,
@@ -91,6 +99,8 @@ fn endpoints() -> Vec<Endpoint> {
     all.extend(history::endpoints());
     all.extend(envelope::endpoints());
     all.extend(query::endpoints());
+    all.extend(alerts::endpoints());
+    all.extend(silences::endpoints());
     all.extend(ingest::endpoints());
     all.extend(influx::endpoints());
     all.extend(actors::endpoints());
@@ -116,7 +126,7 @@ pub fn inventory() -> Vec<(String, &'static str, Access)> {
     let mut all = Vec::new();
     for endpoint in endpoints() {
         let methods = endpoint.methods();
-        all.extend(methods.map(|method| (method.to_string(), endpoint.path, endpoint.access)));
+        all.extend(methods.map(|method| (method.to_string(), endpoint.path, endpoint.access_to(method))));
     }
     all
 }

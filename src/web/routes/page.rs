@@ -40,12 +40,13 @@ file!(style, "page.css", "text/css; charset=utf-8");
 file!(script, "page.js", "text/javascript; charset=utf-8");
 file!(docs_script, "docs.js", "text/javascript; charset=utf-8");
 
-pub fn endpoints() -> [Endpoint; 14] {
+pub fn endpoints() -> [Endpoint; 15] {
     let public = |path| Endpoint::new(path, Access::Public);
     [
         public("/").get(index),
         public("/sensors").get(index),
         public("/sensors/{id}").get(index),
+        public("/alerts").get(index),
         public("/actors").get(index),
         public("/sources").get(index),
         public("/dead-letters").get(index),
