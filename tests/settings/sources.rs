@@ -231,6 +231,26 @@ fn sources_that_cannot_be_are_told_with_what_to_do() {
             "list",
             "or `stream`",
         ),
+        (
+            "kind = 'redis'\nurl = 'redis://a'\nlist = 'a'\ntls = { ca_file = 'c' }",
+            "tls",
+            "is only for",
+        ),
+        (
+            "kind = 'redis'\nurl = 'rediss://a'\nlist = 'a'\ntls = { cert_file = 'c' }",
+            "tls.cert_file",
+            "and `tls.key_file`",
+        ),
+        (
+            "kind = 'http_poll'\nurls = ['https://c/']\ntls = { key_file = 'k' }",
+            "tls.cert_file",
+            "and `tls.key_file`",
+        ),
+        (
+            "kind = 'file'\npath = 'a'\nforget_after = '0s'",
+            "forget_after",
+            "must be \"never\"",
+        ),
     ] {
         let found = problems(load(&format!("[sources.it]\n{source}")));
         let expected = format!("sources.it.{key} {message}");
