@@ -1,5 +1,6 @@
 //! The actors: thin shells around the pure core.
 
+pub mod alerting;
 pub mod batch;
 pub mod dispatcher;
 #[cfg(test)]

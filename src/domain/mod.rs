@@ -3,6 +3,7 @@
 //! Invariants: every type here is a value. Whatever can be wrong in it was refused when it was parsed, so the rest
 //! of the house never checks again. Nothing here does I/O, knows an actor or reads a clock.
 
+pub mod alert;
 pub mod anomaly;
 pub mod day;
 pub mod dead_letter;
@@ -14,6 +15,7 @@ pub mod sequence;
 pub mod time;
 pub mod window;
 
+pub use alert::{AlertChange, AlertEvent, AlertState, Episode};
 pub use anomaly::{Anomaly, Band, DetectorKind, Level};
 pub use day::{Day, DayError};
 pub use dead_letter::{DeadLetter, RejectReason};
