@@ -1,7 +1,8 @@
 //! A notification: what one receiver is told at once.
 //!
-//! Invariants: it is a value that can be stored and read again. Its id tells which notification it is and nothing else, so one that
-//! is delivered twice can be recognized. Everything that is said of the same episode or group has the same thread.
+//! Invariants: it is a value that can be stored and read again. Its id tells which notification it is and nothing else,
+//! so one that is delivered twice can be recognized. Everything that is said of the same episode or group has the same
+//! thread.
 
 use std::collections::BTreeMap;
 use std::fmt;
