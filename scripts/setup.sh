@@ -155,6 +155,21 @@ need_s3() {
         fail "no server that speaks S3 could be installed: pip install 'moto[server]' failed"
 }
 
+# A mail server, for the tests of mail: the Python package aiosmtpd, in an environment of its own.
+need_smtp() {
+    case ${CARGO_TARGET_DIR:-} in
+    /*) smtp=$CARGO_TARGET_DIR/smtp ;;
+    *) smtp=$PWD/${CARGO_TARGET_DIR:-target}/smtp ;;
+    esac
+    SENSORHIVE_TEST_MAIL_PYTHON=$smtp/bin/python
+    export SENSORHIVE_TEST_MAIL_PYTHON
+    "$SENSORHIVE_TEST_MAIL_PYTHON" -c 'import aiosmtpd.smtp' 2>/dev/null && return
+    command -v python3 >/dev/null || install_packages Python python3 python3-venv
+    say "installing a mail server into $smtp"
+    python3 -m venv "$smtp" && "$smtp/bin/pip" install --quiet --disable-pip-version-check aiosmtpd ||
+        fail "no mail server could be installed: pip install aiosmtpd failed"
+}
+
 # The jars of Kafka, of which tests start brokers of their own, and what runs them: Java 17 or newer.
 need_kafka() {
     case ${CARGO_TARGET_DIR:-} in

@@ -81,6 +81,7 @@ if required; then
     need_mosquitto
     need_redis
     need_s3
+    need_smtp
     need_kafka
 fi
 

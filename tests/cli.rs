@@ -47,13 +47,20 @@ fn help_teaches_every_subcommand_and_exit_code() {
         "migrate",
         "simulate",
         "restore-archive",
+        "test-email",
         "token",
         "Examples:",
         "Exit codes:",
     ] {
         assert!(help.contains(word), "{word} is missing in\n{help}");
     }
-    for subcommand in ["check-config", "simulate", "restore-archive", "token"] {
+    for subcommand in [
+        "check-config",
+        "simulate",
+        "restore-archive",
+        "test-email",
+        "token",
+    ] {
         assert!(
             stdout(&run(&[subcommand, "--help"])).contains("Examples:"),
             "{subcommand}"
@@ -77,13 +84,13 @@ fn the_exit_codes_of_the_help_are_those_of_the_manual() {
 
 #[test]
 fn a_good_configuration_is_shown() {
-    let file = config("[http]\nlisten = '127.0.0.1:9999'\n[alerting]\n");
+    let file = config("[http]\nlisten = '127.0.0.1:9999'\n[[rules]]\nname = 'too hot'\n");
     let output = run(&["--config", file.path().to_str().unwrap(), "check-config"]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let shown = stdout(&output);
     assert!(shown.contains("listen = \"127.0.0.1:9999\""), "{shown}");
     assert!(
-        shown.contains("# Not available in this version: alerting"),
+        shown.contains("# Not available in this version: rules"),
         "{shown}"
     );
 }
@@ -157,6 +164,8 @@ fn wrong_usage_exits_with_two() {
         &["simulate", "--fault", "gremlins"],
         &["simulate", "--url", "nowhere"],
         &["token", "create", "--role", "king"],
+        &["test-email"],
+        &["test-email", "--receiver", "nobody"],
         &["--config", "/no/such/file.toml", "check-config"],
     ] {
         let output = run(args);

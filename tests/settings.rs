@@ -1,5 +1,7 @@
 //! The settings as an operator meets them: files, the environment, flags, and every mistake at once.
 
+#[path = "settings/alerting.rs"]
+mod alerting;
 #[path = "settings/documented.rs"]
 mod documented;
 #[path = "settings/layers.rs"]

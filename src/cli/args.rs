@@ -69,6 +69,14 @@ Examples:
   sensorhive token list
   sensorhive token revoke gateway-7";
 
+const TEST_EMAIL_HELP: &str = "\
+Examples:
+  sensorhive --config my.toml test-email        Send a sample to every receiver of the kind email
+  sensorhive --config my.toml test-email --receiver ops
+                                                To this one, of any kind
+
+It says what each server answered, and ends with 0 where all have taken the sample, else with 1.";
+
 /// Watches sensors. Every sensor is an actor of its own, and nothing is acknowledged before it is stored.
 #[derive(Debug, Parser)]
 #[command(name = "sensorhive", version, after_help = ROOT_HELP, propagate_version = true)]
@@ -109,12 +117,22 @@ pub enum Command {
     /// Makes up sensors: as JSON lines, or sent to a running instance
     #[command(after_help = SIMULATE_HELP)]
     Simulate(Box<SimulateArgs>),
+    /// Sends a sample of an alert to receivers, and says what they answered
+    #[command(after_help = TEST_EMAIL_HELP)]
+    TestEmail(TestEmailArgs),
     /// Makes, lists and revokes the tokens that the API asks for
     #[command(after_help = TOKEN_HELP, arg_required_else_help = true)]
     Token {
         #[command(subcommand)]
         command: TokenCommand,
     },
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct TestEmailArgs {
+    /// The name of a receiver in [alerting.receivers]; without it, all of the kind email
+    #[arg(long, value_name = "NAME")]
+    pub receiver: Option<String>,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -9,6 +9,7 @@ pub mod exit;
 mod produce;
 mod restore;
 mod simulate;
+mod test_email;
 
 use std::io::Write;
 
@@ -41,6 +42,7 @@ fn execute(mut cli: Cli) -> Result<(), CommandError> {
         Command::Demo => commands::run(&start(&cli, true)?),
         Command::Migrate => commands::migrate(&start(&cli, false)?),
         Command::Token { command } => commands::token(&start(&cli, false)?, command),
+        Command::TestEmail(args) => test_email::test_email(&start(&cli, false)?, &args),
         Command::RestoreArchive(args) => restore::restore_archive(&start(&cli, false)?, &args),
         Command::Simulate(args) => {
             start(&cli, false)?;

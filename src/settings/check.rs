@@ -168,6 +168,11 @@ pub(super) fn check(settings: &Settings, tree: &Node, problems: &mut Vec<Problem
             must(false, &format!("{key}.{below}"), &key, &message);
         }
     }
+    for (below, message) in settings.alerting.problems() {
+        let key = format!("alerting.{below}");
+        let receiver = key.rsplit_once('.').map_or("alerting", |(receiver, _)| receiver);
+        must(false, &key, receiver, &message);
+    }
     for (key, other, message) in found {
         // Or an item of it.
         let is_it = |problem: &str| {

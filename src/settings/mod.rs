@@ -4,6 +4,7 @@
 //! the file given by `--config`, the environment, flags. Invariants: unknown keys are errors; every error is found in one
 //! pass and names its key and where it was written; settings that exist are whole and make sense, so nothing checks again.
 
+pub mod alerting;
 pub mod archive;
 mod check;
 mod de;
@@ -28,6 +29,10 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub use alerting::{
+    AlertingSettings, EmailReceiverSettings, MailEncryption, ReceiverSettings, SummarySettings,
+    WebhookFormat, WebhookReceiverSettings,
+};
 pub use archive::{ArchiveSettings, ArchiveUrl};
 pub use http::HttpSettings;
 pub use live::LiveSettings;
@@ -57,8 +62,17 @@ use tree::Node;
 pub const DEFAULTS: &str = include_str!("../../config/default.toml");
 const DEMO: &str = include_str!("../../config/demo.toml");
 
-/// Sections that are known but not part of this version.
-const UNAVAILABLE_SECTIONS: [&str; 1] = ["alerting"];
+/// Keys of `alerting` that are known but not part of this version.
+const UNAVAILABLE_ALERTING: [&str; 8] = [
+    "group_by",
+    "group_wait",
+    "group_interval",
+    "repeat_interval",
+    "routes",
+    "inhibit",
+    "maintenance",
+    "schedules",
+];
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -79,6 +93,7 @@ pub struct Settings {
     pub series: SeriesTable,
     /// Those of the user first; see [`RuleSettings`].
     pub rules: Vec<RuleSettings>,
+    pub alerting: AlertingSettings,
     /// What was configured but is not part of this version, such as `alerting`; to be logged.
     #[serde(skip)]
     pub unavailable: Vec<String>,
@@ -152,8 +167,19 @@ impl Settings {
 fn take_unavailable(tree: &mut Node) -> Vec<String> {
     let mut taken = Vec::new();
     if let tree::Content::Table(sections) = &mut tree.content {
-        for name in UNAVAILABLE_SECTIONS {
-            taken.extend(sections.remove(name).map(|_| name.to_owned()));
+        if let Some(tree::Content::Table(alerting)) =
+            sections.get_mut("alerting").map(|node| &mut node.content)
+        {
+            for name in UNAVAILABLE_ALERTING {
+                taken.extend(alerting.remove(name).map(|_| format!("alerting.{name}")));
+            }
+            // They are read and checked, but no alert is sent to anybody yet.
+            let unsent = [
+                ("receivers", "alerting.receivers (but for test-email)"),
+                ("summary", "alerting.summary"),
+            ];
+            let unsent = unsent.iter().filter(|(name, _)| alerting.contains_key(*name));
+            taken.extend(unsent.map(|(_, what)| (*what).to_owned()));
         }
     }
     taken

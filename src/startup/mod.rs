@@ -15,6 +15,7 @@ mod mqtt;
 mod outputs;
 pub mod pipeline;
 mod plan;
+pub mod receivers;
 mod redis;
 mod sources;
 

@@ -97,6 +97,7 @@ async fn the_dashboard_is_at_all_its_addresses_and_nowhere_else() {
     for path in [
         "/sensors",
         "/sensors/plant%2Fa%3Cimg%3E",
+        "/alerts",
         "/actors",
         "/sources",
         "/dead-letters",
