@@ -10,6 +10,8 @@ mod layers;
 mod mistakes;
 #[path = "settings/outputs.rs"]
 mod outputs;
+#[path = "settings/rules.rs"]
+mod rules;
 #[path = "settings/series.rs"]
 mod series;
 #[path = "settings/sources.rs"]

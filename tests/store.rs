@@ -2,6 +2,8 @@
 //!
 //! The tests below `store/` are generic over the database; [`on_every_store`] names each once for each.
 
+#[path = "store/alerts.rs"]
+mod alerts;
 #[path = "store/chunks.rs"]
 mod chunks;
 #[path = "store/commit.rs"]
@@ -143,6 +145,13 @@ on_every_store! {
         old_readings_expire_in_every_series,
         restarts_audit_and_tokens_are_kept,
         a_pause_outlives_the_process;
+    alerts:
+        an_event_is_stored_once_and_the_row_is_the_last,
+        a_list_of_alerts_is_filtered_and_goes_on,
+        a_sensor_comes_back_with_the_alerts_that_it_may_change,
+        what_people_say_of_an_alert_stays,
+        silences_last_until_they_end,
+        events_are_in_the_outbox_once;
     outbox:
         only_what_was_stored_is_in_it,
         windows_and_anomalies_are_in_it_once_and_revisions_too,

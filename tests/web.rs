@@ -2,6 +2,8 @@
 
 #[path = "web/access.rs"]
 mod access;
+#[path = "web/alerts.rs"]
+mod alerts;
 #[path = "web/archives.rs"]
 mod archives;
 #[path = "web/cache.rs"]

@@ -1,10 +1,13 @@
-//! What a series is watched with: its windows, its detectors, and how patient it is.
+//! What a series is watched with: its windows, its detectors, its alert rules, and how patient it is.
 //!
 //! Invariants: a configuration that [`SeriesConfig::check`] passes bounds the state of its series. One that it would
 //! refuse does no harm beyond its own series: sizes below 1 count as 1.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
+use super::alerts::RuleSpec;
 use crate::domain::Micros;
 
 const SECOND: Micros = 1_000_000;
@@ -20,6 +23,8 @@ pub struct SeriesConfig {
     /// How many of the most recent readings are remembered to judge duplicates by.
     pub ring: usize,
     pub detectors: Vec<DetectorSpec>,
+    /// When to raise alerts. No two have the same name.
+    pub rules: Vec<Arc<RuleSpec>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -77,6 +82,7 @@ impl Default for SeriesConfig {
             idle_after: 30 * SECOND,
             ring: 64,
             detectors: Vec::new(),
+            rules: Vec::new(),
         }
     }
 }

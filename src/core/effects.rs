@@ -4,7 +4,7 @@
 //! span can stand in `recompute` more than once; to compute it once is enough. The store applies `windows` before
 //! `recompute`.
 
-use crate::domain::{Anomaly, WindowResult, WindowSpan};
+use crate::domain::{AlertEvent, Anomaly, WindowResult, WindowSpan};
 
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Effects {
@@ -14,11 +14,15 @@ pub struct Effects {
     /// know all that is stored of them. A span without rows has no result, nor has one with nothing but poison.
     pub recompute: Vec<WindowSpan>,
     pub anomalies: Vec<Anomaly>,
+    pub alerts: Vec<AlertEvent>,
 }
 
 impl Effects {
     pub fn is_empty(&self) -> bool {
-        self.windows.is_empty() && self.recompute.is_empty() && self.anomalies.is_empty()
+        self.windows.is_empty()
+            && self.recompute.is_empty()
+            && self.anomalies.is_empty()
+            && self.alerts.is_empty()
     }
 
     /// Asks for a window to be computed from the stored rows. Late readings come in runs, so looking at the last few
@@ -34,6 +38,7 @@ impl Effects {
         self.windows.clear();
         self.recompute.clear();
         self.anomalies.clear();
+        self.alerts.clear();
     }
 }
 

@@ -1,7 +1,7 @@
 //! The pure heart: what a sensor's readings come to.
 //!
 //! One [`SensorState`] a sensor judges every reading (new, duplicate, conflict, or for the store to judge), keeps its
-//! windows and runs its detectors. What leaves it are [`Effects`].
+//! windows, runs its detectors and keeps the alerts of its rules. What leaves it are [`Effects`].
 //!
 //! Invariants:
 //! - No actor, no I/O, no clock: the same calls in the same order give the same state and the same effects.
@@ -15,6 +15,7 @@
 //!
 //! Nothing here fails on a reading. Only a snapshot can be refused: [`snapshot::SnapshotError`].
 
+pub mod alerts;
 pub mod config;
 pub mod detectors;
 pub mod effects;
@@ -27,6 +28,7 @@ pub mod state;
 pub mod view;
 pub mod windows;
 
+pub use alerts::{Condition, Levels, Limit, Limits, RuleSpec, Subject, WindowNumber};
 pub use config::{DetectorSpec, SeriesConfig, SpecError, WindowSpec};
 pub use effects::{Effects, Verdict};
 pub use snapshot::{SnapshotError, decode, encode};

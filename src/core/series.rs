@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use super::alerts::{Led, Watch, WatchImage};
 use super::config::SeriesConfig;
 use super::detectors::{Detector, Seen};
 use super::effects::{Effects, Verdict};
@@ -24,11 +25,13 @@ pub(super) struct Series {
     pub(super) ring: Ring,
     pub(super) windows: SmallVec<[Windows; 1]>,
     pub(super) detectors: SmallVec<[Detector; 2]>,
+    /// In the order of the configuration's rules.
+    pub(super) rules: Vec<Watch>,
 }
 
 impl Series {
-    /// `amid` if readings may be stored that it will not be shown.
-    pub(super) fn new(id: SeriesId, config: Arc<SeriesConfig>, amid: bool) -> Self {
+    /// First seen at `now`. `amid` if readings may be stored that it will not be shown.
+    pub(super) fn new(id: SeriesId, config: Arc<SeriesConfig>, amid: bool, now: Timestamp) -> Self {
         Series {
             id,
             heard_at: ActiveTime(0),
@@ -36,6 +39,11 @@ impl Series {
             ring: Ring::new(amid),
             windows: config.windows.iter().copied().map(Windows::new).collect(),
             detectors: config.detectors.iter().copied().map(Detector::new).collect(),
+            rules: config
+                .rules
+                .iter()
+                .map(|rule| Watch::new(rule.clone(), Some(now)))
+                .collect(),
             config,
         }
     }
@@ -63,6 +71,7 @@ impl Series {
             Place::Newest | Place::Between(_) => {}
         }
         let newest = place == Place::Newest;
+        let (windows_before, found_before) = (effects.windows.len(), effects.anomalies.len());
         self.heard_at = active;
         let seen = Seen {
             series: self.id,
@@ -83,6 +92,23 @@ impl Series {
             self.watermark = self.watermark.max(time.saturating_sub(self.config.lateness));
             for windows in &mut self.windows {
                 windows.close(self.id, self.watermark, effects);
+            }
+        }
+        if !self.rules.is_empty() {
+            let led = Led {
+                windows: &effects.windows[windows_before..],
+                anomalies: &effects.anomalies[found_before..],
+            };
+            let latest = self.ring.newest().map_or(time, |(time, _)| time);
+            for watch in &mut self.rules {
+                watch.heard(
+                    &seen,
+                    latest,
+                    processed,
+                    &led,
+                    self.config.lateness,
+                    &mut effects.alerts,
+                );
             }
         }
         Verdict::Accepted { late, newest }
@@ -124,15 +150,26 @@ impl Series {
             .iter()
             .filter_map(|detector| detector.deadline(self.heard_at))
             .min();
-        match (windows, detectors) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
+        windows
+            .into_iter()
+            .chain(detectors)
+            .chain(self.alerts_due())
+            .min()
+    }
+
+    fn alerts_due(&self) -> Option<ActiveTime> {
+        if self.rules.is_empty() {
+            return None;
         }
+        let (newest, _) = self.ring.newest()?;
+        let deadline = |watch: &Watch| watch.deadline(self.heard_at, newest, self.config.lateness);
+        self.rules.iter().filter_map(deadline).min()
     }
 
     /// Does what is due at `active`. The watermark goes no further than the windows that close, so that the state does
     /// not depend on when this is called.
     pub(super) fn settle(&mut self, active: ActiveTime, effects: &mut Effects) {
+        let windows_before = effects.windows.len();
         for at in 0..self.windows.len() {
             while let Some(end) = self.windows[at].next_end()
                 && self.closes_at(end) <= active
@@ -158,9 +195,24 @@ impl Series {
                 effects.anomalies.extend(detector.overdue(&last));
             }
         }
+        let closed = &effects.windows[windows_before..];
+        for watch in &mut self.rules {
+            let lateness = self.config.lateness;
+            watch.settle(
+                active,
+                self.heard_at,
+                &last,
+                lateness,
+                closed,
+                &mut effects.alerts,
+            );
+        }
     }
 
-    pub(super) fn reset(&mut self) {
+    pub(super) fn reset(&mut self, now: Timestamp, effects: &mut Effects) {
+        for watch in &mut self.rules {
+            watch.reset(now, self.id, &mut effects.alerts);
+        }
         for windows in &mut self.windows {
             windows.reset();
         }
@@ -196,8 +248,29 @@ impl Series {
                 },
             )
             .collect();
+        let watches = std::mem::take(&mut self.rules);
+        self.rules = config
+            .rules
+            .iter()
+            .map(|rule| {
+                let same = |watch: &&Watch| watch.rule() == rule;
+                let known = watches.iter().find(same).cloned();
+                known.unwrap_or_else(|| Watch::new(rule.clone(), None))
+            })
+            .collect();
         self.ring.shrink(config.ring);
         self.config = config;
+    }
+
+    /// Takes over what rules that judge alike kept in a snapshot.
+    pub(super) fn restore_rules(&mut self, images: impl Iterator<Item = WatchImage>) {
+        for image in images {
+            if let Some(watch) = image.restore(&self.config.rules)
+                && let Some(place) = self.rules.iter_mut().find(|place| place.rule() == watch.rule())
+            {
+                *place = watch;
+            }
+        }
     }
 
     pub(super) fn view(&self) -> SeriesView {
@@ -227,6 +300,7 @@ impl Series {
                     state: detector.state(),
                 })
                 .collect(),
+            rules: self.rules.iter().map(Watch::view).collect(),
         }
     }
 
@@ -242,6 +316,10 @@ impl Series {
         } else {
             0
         };
-        self.ring.heap() + windows + detectors + self.windows.iter().map(|set| set.heap()).sum::<usize>()
+        self.ring.heap()
+            + windows
+            + detectors
+            + self.rules.capacity() * size_of::<Watch>()
+            + self.windows.iter().map(|set| set.heap()).sum::<usize>()
     }
 }

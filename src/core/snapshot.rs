@@ -1,7 +1,7 @@
 //! Snapshots: a sensor's state as bytes.
 //!
 //! ```text
-//! "SH" | version: u8 | CRC-32 of version and body: u32, little endian | body: postcard
+//! "SH" | version: u8 | CRC-32 of version and body: u32, little endian | body: postcard | appendix, from version 2 on: postcard
 //! ```
 //!
 //! Invariants: the header keeps its form in every version. Windows and detectors are kept each in bytes of its own that
@@ -15,6 +15,7 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+use super::alerts::WatchImage;
 use super::detectors::Detector;
 use super::ring::Ring;
 use super::series::Series;
@@ -23,7 +24,10 @@ use super::windows::Windows;
 use crate::domain::{ActiveTime, Anomaly, SeriesId, Timestamp};
 
 /// The version that [`encode`] writes.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
+
+/// The first version that has an appendix: the alert rules of each series that has any.
+const APPENDED: u8 = 2;
 
 const MAGIC: [u8; 2] = *b"SH";
 const HEADER: usize = 7;
@@ -42,7 +46,14 @@ pub fn encode(state: &SensorState) -> Vec<u8> {
         anomalies: &state.anomalies,
         amid: state.amid,
     };
-    sealed(VERSION, &bytes_of(&image))
+    let rules = state.series.iter().filter(|series| !series.rules.is_empty());
+    let appendix: Appendix = rules
+        .map(|series| {
+            let parts = series.rules.iter().map(|watch| bytes_of(&watch.image()));
+            (series.id, parts.collect())
+        })
+        .collect();
+    sealed(VERSION, &[bytes_of(&image), bytes_of(&appendix)].concat())
 }
 
 /// Puts the header before a body.
@@ -69,7 +80,7 @@ pub fn decode(bytes: &[u8], config: ConfigOf<'_>) -> Result<SensorState, Snapsho
         return Err(SnapshotError::Corrupt("its checksum is wrong"));
     }
     match bytes[2] {
-        VERSION => {}
+        1..=VERSION => {}
         0 => return Err(SnapshotError::Corrupt("there is no version 0")),
         found => {
             return Err(SnapshotError::TooNew {
@@ -78,11 +89,18 @@ pub fn decode(bytes: &[u8], config: ConfigOf<'_>) -> Result<SensorState, Snapsho
             });
         }
     }
-    let image: Image<VecDeque<Anomaly>> =
-        whole(&bytes[HEADER..]).ok_or(SnapshotError::Corrupt("its body does not parse"))?;
-    image
+    let (image, appendix) =
+        parse(bytes[2], &bytes[HEADER..]).ok_or(SnapshotError::Corrupt("its body does not parse"))?;
+    let mut state = image
         .restore(config)
-        .ok_or(SnapshotError::Corrupt("its body is not a possible state"))
+        .ok_or(SnapshotError::Corrupt("its body is not a possible state"))?;
+    for (id, parts) in &appendix {
+        if let Ok(at) = state.series.binary_search_by_key(id, |series| series.id) {
+            state.series[at].restore_rules(parts.iter().filter_map(|part| whole::<WatchImage>(part)));
+        }
+    }
+    state.plan();
+    Ok(state)
 }
 
 /// Of everything but itself and the magic.
@@ -91,6 +109,17 @@ fn checksum(bytes: &[u8]) -> u32 {
     crc.update(&bytes[2..3]);
     crc.update(&bytes[HEADER..]);
     crc.finalize()
+}
+
+/// Each part is of one rule.
+type Appendix = Vec<(SeriesId, Vec<Vec<u8>>)>;
+
+fn parse(version: u8, bytes: &[u8]) -> Option<(Image<VecDeque<Anomaly>>, Appendix)> {
+    let (image, rest) = postcard::take_from_bytes(bytes).ok()?;
+    if version >= APPENDED {
+        return Some((image, whole(rest)?));
+    }
+    rest.is_empty().then_some((image, Appendix::new()))
 }
 
 #[derive(Serialize, Deserialize)]
@@ -172,6 +201,7 @@ impl SeriesImage {
             detectors: detectors
                 .filter(|detector: &Detector| detector.is_sound())
                 .collect(),
+            rules: Vec::new(),
         };
         series.reconfigure(config);
         Some(series)
@@ -249,10 +279,10 @@ mod tests {
     fn a_newer_one_is_told_from_a_corrupt_one() {
         let restore = |bytes: &[u8]| decode(bytes, &|_| config(10, &[])).map(|state| encode(&state));
         let body = encode(&state(&config(10, &[]), 3)).split_off(HEADER);
-        assert!(restore(&sealed(1, &body)).is_ok());
+        assert!(restore(&sealed(2, &body)).is_ok());
         assert_eq!(
-            restore(&sealed(2, &body)),
-            Err(SnapshotError::TooNew { found: 2, known: 1 })
+            restore(&sealed(3, &body)),
+            Err(SnapshotError::TooNew { found: 3, known: 2 })
         );
         let corrupt = |bytes: &[u8]| match restore(bytes) {
             Err(SnapshotError::Corrupt(why)) => why,
@@ -260,25 +290,37 @@ mod tests {
         };
         assert_eq!(corrupt(&sealed(0, &body)), "there is no version 0");
         assert_eq!(corrupt(&[]), "it is shorter than its header");
-        assert_eq!(corrupt(&sealed(1, &body)[..6]), "it is shorter than its header");
+        assert_eq!(corrupt(&sealed(2, &body)[..6]), "it is shorter than its header");
         assert_eq!(corrupt(b"XYZ1234"), "it does not begin like one");
         assert_eq!(corrupt(b"SH\x021234"), "its checksum is wrong");
-        assert_eq!(corrupt(&sealed(1, &body[1..])), "its body does not parse");
+        assert_eq!(corrupt(&sealed(2, &body[1..])), "its body does not parse");
         assert_eq!(
-            corrupt(&sealed(1, &[&body[..], &[0]].concat())),
+            corrupt(&sealed(2, &[&body[..], &[0]].concat())),
             "its body does not parse"
         );
-        assert_eq!(corrupt(&sealed(1, &[])), "its body does not parse");
+        assert_eq!(corrupt(&sealed(2, &[])), "its body does not parse");
+    }
+
+    #[test]
+    fn one_of_the_version_before_alerts_is_read() {
+        let config = config(60_000_000, &DETECTORS);
+        let state = state(&config, 30);
+        let mut body = encode(&state).split_off(HEADER);
+        assert_eq!(body.pop(), Some(0), "no rules");
+        let restored = decode(&sealed(1, &body), &|_| config.clone()).unwrap();
+        assert_eq!(restored.inspect(), state.inspect());
+        body.push(0);
+        assert!(decode(&sealed(1, &body), &|_| config.clone()).is_err());
     }
 
     #[test]
     fn its_header_is_what_it_says() {
-        // An empty state has an empty body: no series, no anomalies, not amid history.
+        // An empty state has an empty body: no series, no anomalies, not amid history, no rules.
         let bytes = encode(&SensorState::new());
-        assert_eq!(bytes[..3], *b"SH\x01");
-        assert_eq!(bytes[3..7], crc32fast::hash(&[1, 0, 0, 0]).to_le_bytes());
-        assert_eq!(bytes[7..], [0, 0, 0]);
-        assert_eq!(encode(&SensorState::amid_history())[7..], [0, 0, 1]);
+        assert_eq!(bytes[..3], *b"SH\x02");
+        assert_eq!(bytes[3..7], crc32fast::hash(&[2, 0, 0, 0, 0]).to_le_bytes());
+        assert_eq!(bytes[7..], [0, 0, 0, 0]);
+        assert_eq!(encode(&SensorState::amid_history())[7..], [0, 0, 1, 0]);
     }
 
     #[test]
@@ -309,7 +351,7 @@ mod tests {
                 index: 0,
                 flags: Flags::NONE,
             };
-            series.reset();
+            series.reset(Timestamp(0), &mut found);
             series.observe(&reading, ActiveTime(0), true, &mut found);
             found.anomalies.remove(0)
         };

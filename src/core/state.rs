@@ -5,16 +5,19 @@
 //! that must be thrown away.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use super::alerts::orphaned;
 use super::config::SeriesConfig;
 use super::effects::{Effects, Verdict};
 use super::series::Series;
 use super::view::SensorView;
-use crate::domain::{ActiveTime, Anomaly, BatchTime, Reading, SeriesId};
+use crate::domain::{
+    ActiveTime, AlertEvent, AlertState, Anomaly, BatchTime, Episode, Reading, SeriesId, Timestamp,
+};
 
 /// How many anomalies a sensor remembers.
 pub const ANOMALY_HISTORY: usize = 64;
@@ -132,10 +135,12 @@ impl SensorState {
         (next < NEVER).then_some(next)
     }
 
-    /// Empties detectors and anomaly history. Open windows forget what they saw and are given to be computed from the
+    /// Empties detectors and anomaly history, and resolves what alerts there are. Open windows forget what they saw and are given to be computed from the
     /// stored rows at their close. What was heard, and when, stays, so that old readings are still recognized.
-    pub fn reset(&mut self) {
-        self.series.iter_mut().for_each(Series::reset);
+    pub fn reset(&mut self, at: BatchTime, effects: &mut Effects) {
+        for series in &mut self.series {
+            series.reset(at.now, effects);
+        }
         self.anomalies = VecDeque::new();
         self.plan();
     }
@@ -147,6 +152,29 @@ impl SensorState {
             series.reconfigure(config(series.id));
         }
         self.plan();
+    }
+
+    /// Brings what is stored of its alerts to where they are: those that no rule here stands behind end. `stored` are the last events
+    /// of all that are not resolved, or changed after the snapshot that this state comes from; what `effects` hold already comes
+    /// after them. Rules that are new here begin to look at `now`.
+    pub fn reconcile(&mut self, now: Timestamp, stored: &[AlertEvent], effects: &mut Effects) {
+        let mut known: BTreeMap<Episode, AlertEvent> = BTreeMap::new();
+        for event in stored.iter().chain(&effects.alerts) {
+            if known
+                .get(&event.episode)
+                .is_none_or(|before| before.ordinal < event.ordinal)
+            {
+                known.insert(event.episode, event.clone());
+            }
+        }
+        for series in &mut self.series {
+            for watch in &mut series.rules {
+                let stored = |episode| known.remove(&episode);
+                watch.reconcile(now, series.id, stored, &mut effects.alerts);
+            }
+        }
+        let left = known.values().filter(|row| row.state != AlertState::Resolved);
+        effects.alerts.extend(left.map(|row| orphaned(row, now)));
     }
 
     pub fn inspect(&self) -> SensorView {
@@ -195,8 +223,10 @@ impl SensorState {
         {
             Ok(i) => i,
             Err(i) => {
-                self.series
-                    .insert(i, Series::new(reading.series, config(reading.series), self.amid));
+                self.series.insert(
+                    i,
+                    Series::new(reading.series, config(reading.series), self.amid, at.now),
+                );
                 i
             }
         };
@@ -222,7 +252,7 @@ impl SensorState {
         }
     }
 
-    fn plan(&mut self) {
+    pub(super) fn plan(&mut self) {
         self.due = self.earliest();
     }
 

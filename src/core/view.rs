@@ -3,12 +3,16 @@
 //! Invariants: a view is a copy, and nothing is computed from it. Equal states have equal views. Times of events are RFC 3339,
 //! durations and points on the active clock are microseconds.
 
+use std::sync::Arc;
+
 use serde::{Serialize, Serializer};
 
 use super::config::{DetectorSpec, WindowSpec};
 use super::detectors::DetectorState;
 use super::windows::Aggregate;
-use crate::domain::{ActiveTime, Anomaly, Band, DetectorKind, Level, SeriesId, Timestamp};
+use crate::domain::{
+    ActiveTime, AlertState, Anomaly, Band, DetectorKind, Episode, Level, SeriesId, Timestamp,
+};
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct SensorView {
@@ -35,6 +39,7 @@ pub struct SeriesView {
     pub forgot: bool,
     pub windows: Vec<WindowsView>,
     pub detectors: Vec<DetectorView>,
+    pub rules: Vec<RuleView>,
 }
 
 /// The open windows of one specification.
@@ -66,6 +71,17 @@ pub struct OpenWindow {
 pub struct DetectorView {
     pub spec: DetectorSpec,
     pub state: DetectorState,
+}
+
+/// Where an alert rule stands. Without a state where nothing is wrong.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RuleView {
+    pub rule: Arc<str>,
+    pub state: Option<AlertState>,
+    pub level: Option<Level>,
+    pub since: Option<String>,
+    /// The stored alert, once there is one.
+    pub episode: Option<Episode>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -16,6 +16,7 @@ pub mod mqtt_listener;
 pub mod outputs;
 pub mod pipeline;
 pub mod problem;
+pub mod rules;
 pub mod series;
 pub mod sources;
 pub mod storage;
@@ -41,6 +42,7 @@ pub use mqtt_listener::{ListenerTls, ListenerUser, MqttListenerSettings};
 pub use outputs::{KafkaOutputSettings, MqttOutputSettings, OutputSettings, OutputTopics};
 pub use pipeline::{LimitsSettings, PipelineSettings};
 pub use problem::{Origin, Problem, SettingsError};
+pub use rules::{ConditionSettings, LevelSettings, RatioSettings, RuleSettings, WindowSettings};
 pub use series::{DetectorSettings, Pattern, SeriesMatch, SeriesSettings, SeriesTable};
 pub use sources::{
     BrokerUrl, CsvSettings, FileBegin, FileFormat, FileSettings, HostSettings, HttpPollSettings, KafkaReset,
@@ -59,7 +61,7 @@ pub const DEFAULTS: &str = include_str!("../../config/default.toml");
 const DEMO: &str = include_str!("../../config/demo.toml");
 
 /// Sections that are known but not part of this version.
-const UNAVAILABLE_SECTIONS: [&str; 1] = ["rules"];
+const UNAVAILABLE_SECTIONS: [&str; 0] = [];
 
 /// Keys of `alerting` that are known but not part of this version.
 const UNAVAILABLE_ALERTING: [&str; 8] = [
@@ -91,6 +93,8 @@ pub struct Settings {
     pub outputs: BTreeMap<SourceName, OutputSettings>,
     pub series: SeriesTable,
     pub alerting: AlertingSettings,
+    /// Those of the user first; see [`RuleSettings`].
+    pub rules: Vec<RuleSettings>,
     /// What was configured but is not part of this version, such as `alerting`; to be logged.
     #[serde(skip)]
     pub unavailable: Vec<String>,

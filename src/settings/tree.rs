@@ -147,7 +147,9 @@ impl Node {
                     }
                 }
             }
-            (Content::List(list), Content::List(mut later)) if self.key == "series" => {
+            (Content::List(list), Content::List(mut later))
+                if ["series", "rules"].contains(&self.key.as_str()) =>
+            {
                 later.append(list);
                 *list = later;
             }

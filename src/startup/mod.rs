@@ -134,7 +134,7 @@ impl Service {
             store.clone(),
             clock,
             plan::pipeline(settings),
-            |registry| Arc::new(SettingsCatalog::new(&settings.series, registry)),
+            |registry| Arc::new(SettingsCatalog::new(&settings.series, &settings.rules, registry)),
             Arc::new(move |fault| {
                 // Nobody listens any more: the service is going down already.
                 let _ = report_fault.send(fault);

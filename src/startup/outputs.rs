@@ -56,20 +56,15 @@ pub(super) fn wanted(settings: &Settings) -> Wanted {
 }
 
 fn wants(output: &OutputSettings) -> Wanted {
-    let (readings, windows, anomalies) = match output {
-        OutputSettings::Kafka(kafka) => {
-            let topics = &kafka.topics;
-            (&topics.readings, &topics.windows, &topics.anomalies)
-        }
-        OutputSettings::Mqtt(mqtt) => {
-            let topics = &mqtt.topics;
-            (&topics.readings, &topics.windows, &topics.anomalies)
-        }
+    let topics = match output {
+        OutputSettings::Kafka(kafka) => &kafka.topics,
+        OutputSettings::Mqtt(mqtt) => &mqtt.topics,
     };
     Wanted {
-        readings: !readings.is_empty(),
-        windows: !windows.is_empty(),
-        anomalies: !anomalies.is_empty(),
+        readings: !topics.readings.is_empty(),
+        windows: !topics.windows.is_empty(),
+        anomalies: !topics.anomalies.is_empty(),
+        alerts: !topics.alerts.is_empty(),
     }
 }
 
@@ -90,6 +85,7 @@ pub(super) async fn start(pipeline: &mut Pipeline, settings: &Settings) -> Resul
             readings = forgotten.readings,
             windows = forgotten.windows,
             anomalies = forgotten.anomalies,
+            alerts = forgotten.alerts,
             "what outputs had not sent that are not there any more is given up"
         );
     }
@@ -124,6 +120,7 @@ pub(super) async fn start(pipeline: &mut Pipeline, settings: &Settings) -> Resul
                     readings: kafka.topics.readings.clone(),
                     windows: kafka.topics.windows.clone(),
                     anomalies: kafka.topics.anomalies.clone(),
+                    alerts: kafka.topics.alerts.clone(),
                 };
                 let (output, errors) = (name.to_string(), parts.figures.errors.clone());
                 let make = move || {
@@ -255,6 +252,7 @@ fn publisher(
         readings: TopicTemplate(settings.topics.readings.clone()),
         windows: TopicTemplate(settings.topics.windows.clone()),
         anomalies: TopicTemplate(settings.topics.anomalies.clone()),
+        alerts: TopicTemplate(settings.topics.alerts.clone()),
         in_flight: settings.max_in_flight,
         retain: settings.retain,
     }

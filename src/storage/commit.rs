@@ -5,8 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::domain::{
-    ActiveTime, Anomaly, BatchNumber, BatchTime, DeadLetter, Home, LedgerDelta, Reading, RejectReason,
-    SensorId, SensorKey, Seq, SeriesId, SourceName, Tags, Timestamp, WindowResult, WindowSpan,
+    ActiveTime, AlertEvent, Anomaly, BatchNumber, BatchTime, DeadLetter, Home, LedgerDelta, Reading,
+    RejectReason, SensorId, SensorKey, Seq, SeriesId, SourceName, Tags, Timestamp, WindowResult, WindowSpan,
 };
 
 /// A process's name in the `writers` table.
@@ -55,6 +55,8 @@ pub struct SliceOutcome {
     /// transaction fails with [`super::ErrorClass::Moved`].
     pub scattered: Vec<SensorKey>,
     pub anomalies: Vec<Anomaly>,
+    /// In the order of what they are events of. One that is stored already changes nothing.
+    pub alerts: Vec<AlertEvent>,
     pub snapshots: Vec<Snapshot>,
     pub dead_letters: Vec<DeadLetter>,
     /// Received, and what the sensors decided; what the store decides about `rows` comes on top.
@@ -78,6 +80,7 @@ impl SliceOutcome {
         self.revise.append(&mut other.revise);
         self.scattered.append(&mut other.scattered);
         self.anomalies.append(&mut other.anomalies);
+        self.alerts.append(&mut other.alerts);
         self.snapshots.append(&mut other.snapshots);
         self.dead_letters.append(&mut other.dead_letters);
         self.ledger.append(&mut other.ledger);
@@ -92,6 +95,7 @@ impl SliceOutcome {
             && self.revise.is_empty()
             && self.scattered.is_empty()
             && self.anomalies.is_empty()
+            && self.alerts.is_empty()
             && self.snapshots.is_empty()
             && self.dead_letters.is_empty()
             && self.ledger.is_empty()

@@ -10,6 +10,7 @@
 //! How it fails: every method returns [`StoreError`], whose [`ErrorClass`] says what the caller may do about it.
 
 mod adoption;
+pub mod alerts;
 pub mod archives;
 pub mod commit;
 pub mod error;
@@ -29,6 +30,7 @@ use async_trait::async_trait;
 
 use crate::domain::{ActiveTime, BatchNumber, SensorKey, SourceName, Timestamp};
 
+pub use alerts::Alerts;
 pub use archives::Archives;
 pub use commit::{
     ArrivalPage, BatchReport, Claimed, CommitGroup, CommitReport, CompleteBatch, Conflict, InstanceId,
@@ -117,7 +119,8 @@ pub trait Store: History {
     /// Sensors whose snapshot names a deadline: who must be woken even if they never speak again.
     async fn deadlines(&self, scope: &Scope) -> Result<Vec<(SensorKey, ActiveTime)>, StoreError>;
 
-    /// Sensors with stored readings after their snapshot, the most recently heard first.
+    /// Sensors with stored readings after their snapshot, the most recently heard first; then those with an alert that is not resolved,
+    /// which a rule may not stand behind any more.
     async fn sensors_behind(&self, scope: &Scope) -> Result<Vec<SensorKey>, StoreError>;
 
     /// Snapshot and stored readings after it of each of `sensors`, from one consistent read. At most about
@@ -148,6 +151,11 @@ pub trait Store: History {
     /// How often a connection was taken to read, since it was opened.
     fn reads(&self) -> u64 {
         0
+    }
+
+    /// The side of it that people look after alerts by; `None` where none are kept.
+    fn alerts(&self) -> Option<&dyn Alerts> {
+        None
     }
 
     /// A cheap round trip, for readiness.

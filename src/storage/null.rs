@@ -183,6 +183,7 @@ impl Store for NullStore {
 
     async fn load_sensors(&self, sensors: &[SensorKey], _: usize) -> Result<Loaded, StoreError> {
         let empty = |sensor: &SensorKey| StoredSensor {
+            alerts: Vec::new(),
             sensor: *sensor,
             snapshot: None,
             tail: Vec::new(),

@@ -16,13 +16,17 @@ use async_trait::async_trait;
 use rustc_hash::FxHashSet;
 use serde::{Deserialize, Serialize};
 
+use super::alerts::Numbered;
 use super::judgement::{Judgement, Verdict};
 use super::{CompleteBatch, InstanceId, StoreError};
-use crate::domain::{Anomaly, Flags, Seq, SeriesId, Timestamp, WindowResult};
+use crate::domain::{AlertEvent, Anomaly, Flags, Seq, SeriesId, Timestamp, WindowResult};
 
 /// The most records of one row: what an output handles at once, and sends again after a crash.
 const RECORDS_A_ROW: usize = 4_096;
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+
+/// The version before alerts.
+const WITHOUT_ALERTS: u8 = 1;
 
 /// Kinds of records that some output wants; the store writes nothing of the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -30,11 +34,12 @@ pub struct Wanted {
     pub readings: bool,
     pub windows: bool,
     pub anomalies: bool,
+    pub alerts: bool,
 }
 
 impl Wanted {
     pub fn any(self) -> bool {
-        self.readings || self.windows || self.anomalies
+        self.readings || self.windows || self.anomalies || self.alerts
     }
 
     /// What either wants.
@@ -43,6 +48,7 @@ impl Wanted {
             readings: self.readings || other.readings,
             windows: self.windows || other.windows,
             anomalies: self.anomalies || other.anomalies,
+            alerts: self.alerts || other.alerts,
         }
     }
 }
@@ -95,6 +101,8 @@ pub struct Counts {
     pub readings: u64,
     pub windows: u64,
     pub anomalies: u64,
+    /// Events of alerts.
+    pub alerts: u64,
 }
 
 /// What has not been sent.
@@ -127,6 +135,7 @@ pub enum Record {
     },
     Window(WindowResult),
     Anomaly(Anomaly),
+    Alert(AlertEvent),
 }
 
 impl Record {
@@ -135,6 +144,7 @@ impl Record {
             Record::Reading { series, .. } => *series,
             Record::Window(window) => window.span.series,
             Record::Anomaly(anomaly) => anomaly.series,
+            Record::Alert(event) => event.series,
         }
     }
 
@@ -157,6 +167,7 @@ impl Record {
                 let (detector, level) = (anomaly.detector.as_str(), anomaly.level.as_str());
                 write!(id, "a-{}-{}-{detector}-{level}", anomaly.series.0, anomaly.time.0)
             }
+            Record::Alert(event) => write!(id, "e-{}-{}", event.episode.0, event.ordinal),
         };
         id
     }
@@ -176,10 +187,15 @@ pub struct Unreadable(String);
 impl OutboxRow {
     /// Its records in the order in which they are to be sent.
     pub fn records(&self) -> Result<Vec<Sendable>, Unreadable> {
-        let Some((&VERSION, body)) = self.payload.split_first() else {
-            return Err(Unreadable("it is of another version".to_owned()));
+        let parts: Result<Vec<Part>, _> = match self.payload.split_first() {
+            Some((&VERSION, body)) => postcard::from_bytes(body),
+            Some((&WITHOUT_ALERTS, body)) => {
+                let parts: Result<Vec<FormerPart>, _> = postcard::from_bytes(body);
+                parts.map(|parts| parts.into_iter().map(Part::from).collect())
+            }
+            _ => return Err(Unreadable("it is of another version".to_owned())),
         };
-        let parts: Vec<Part> = postcard::from_bytes(body).map_err(|error| Unreadable(error.to_string()))?;
+        let parts = parts.map_err(|error| Unreadable(error.to_string()))?;
         let mut records = Vec::new();
         for part in parts {
             let processed_at = Timestamp(part.now);
@@ -192,10 +208,12 @@ impl OutboxRow {
             });
             let anomalies = part.anomalies.into_iter().map(Record::Anomaly);
             let windows = part.windows.into_iter().map(Record::Window);
+            let alerts = part.alerts.into_iter().map(Record::Alert);
             records.extend(
                 readings
                     .chain(anomalies)
                     .chain(windows)
+                    .chain(alerts)
                     .map(|record| Sendable { processed_at, record }),
             );
         }
@@ -211,6 +229,30 @@ struct Part {
     readings: Vec<Brief>,
     anomalies: Vec<Anomaly>,
     windows: Vec<WindowResult>,
+    alerts: Vec<AlertEvent>,
+}
+
+/// As it was written before there were alerts; such rows may wait for a receiver through an upgrade.
+#[derive(Deserialize)]
+struct FormerPart {
+    batch: u64,
+    now: i64,
+    readings: Vec<Brief>,
+    anomalies: Vec<Anomaly>,
+    windows: Vec<WindowResult>,
+}
+
+impl From<FormerPart> for Part {
+    fn from(former: FormerPart) -> Self {
+        Self {
+            batch: former.batch,
+            now: former.now,
+            readings: former.readings,
+            anomalies: former.anomalies,
+            windows: former.windows,
+            alerts: Vec::new(),
+        }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -233,15 +275,19 @@ impl Part {
     }
 
     fn is_empty(&self) -> bool {
-        self.readings.is_empty() && self.anomalies.is_empty() && self.windows.is_empty()
+        self.readings.is_empty()
+            && self.anomalies.is_empty()
+            && self.windows.is_empty()
+            && self.alerts.is_empty()
     }
 }
 
-/// Windows and anomalies that a transaction stored, each with the place of its batch; of kinds that are not wanted, none.
+/// Windows, anomalies and events of alerts that a transaction stored, each with the place of its batch; of kinds that are not wanted, none.
 #[derive(Default)]
 pub(super) struct News {
     pub windows: Vec<(usize, WindowResult)>,
     pub anomalies: Vec<(usize, Anomaly)>,
+    pub alerts: Vec<(usize, AlertEvent)>,
 }
 
 impl News {
@@ -266,6 +312,20 @@ impl News {
         };
         self.anomalies
             .extend(first_ones(found, new).map(|(batch, anomaly)| (batch, anomaly.clone())));
+    }
+}
+
+impl News {
+    /// The same for events of alerts.
+    pub fn changed(&mut self, events: &[(usize, Numbered<'_>)], known: &[i64]) {
+        let known: FxHashSet<i64> = known.iter().copied().collect();
+        let mut seen = FxHashSet::default();
+        let places = events.iter().enumerate();
+        let new = places.filter(|(place, (_, (_, event)))| {
+            !known.contains(&(*place as i64)) && seen.insert((event.episode, event.ordinal))
+        });
+        self.alerts
+            .extend(new.map(|(_, (batch, (_, event)))| (*batch, (*event).clone())));
     }
 }
 
@@ -298,11 +358,13 @@ pub(super) fn rows(batches: &[CompleteBatch], judged: &Judgement, news: News, wa
             flags: row.reading.flags.0,
         });
     }
-    let (mut windows, mut anomalies) = (news.windows, news.anomalies);
+    let (mut windows, mut anomalies, mut alerts) = (news.windows, news.anomalies, news.alerts);
     // Stable: what a batch has of one window stays in the order of its revisions.
     windows.sort_by_key(|(batch, _)| *batch);
     anomalies.sort_by_key(|(batch, _)| *batch);
+    alerts.sort_by_key(|(batch, _)| *batch);
     let (mut windows, mut anomalies) = (windows.into_iter().peekable(), anomalies.into_iter().peekable());
+    let mut alerts = alerts.into_iter().peekable();
 
     let mut train = Train::default();
     for ((place, batch), mut readings) in batches.iter().enumerate().zip(readings) {
@@ -313,6 +375,9 @@ pub(super) fn rows(batches: &[CompleteBatch], judged: &Judgement, news: News, wa
         }
         while let Some((_, anomaly)) = anomalies.next_if(|(of, _)| *of == place) {
             train.part(batch).anomalies.push(anomaly);
+        }
+        while let Some((_, event)) = alerts.next_if(|(of, _)| *of == place) {
+            train.part(batch).alerts.push(event);
         }
         while let Some((_, window)) = windows.next_if(|(of, _)| *of == place) {
             train.part(batch).windows.push(window);
@@ -376,6 +441,7 @@ impl Train {
             records.readings += part.readings.len() as u64;
             records.windows += part.windows.len() as u64;
             records.anomalies += part.anomalies.len() as u64;
+            records.alerts += part.alerts.len() as u64;
         }
         let Some(last) = parts.last().filter(|_| records != Counts::default()) else {
             return;

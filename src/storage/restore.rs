@@ -1,6 +1,6 @@
 //! What a sensor is brought back from.
 
-use crate::domain::{BatchNumber, BatchTime, Reading, SensorKey, Seq};
+use crate::domain::{AlertEvent, BatchNumber, BatchTime, Reading, SensorKey, Seq};
 
 /// The answer to [`super::Store::load_sensors`].
 #[derive(Debug, Clone, Default)]
@@ -19,6 +19,8 @@ pub struct StoredSensor {
     pub tail: Vec<StoredReading>,
     /// Whether there are more readings after `tail`.
     pub more: bool,
+    /// The last event of each of its alerts that is not resolved, or changed after the snapshot.
+    pub alerts: Vec<AlertEvent>,
 }
 
 /// A stored reading with what its sensor saw when it came; if its batch has expired, its own time and an active

@@ -3,6 +3,7 @@
 //! Invariants: an endpoint cannot be made without its [`Access`]. A path that exists answers a wrong method with 405 and `Allow`;
 //! HEAD goes wherever GET does.
 
+use actix_web::dev::ServiceRequest;
 use actix_web::http::{Method, header};
 use actix_web::middleware::from_fn;
 use actix_web::{FromRequest, Handler, Responder, Route, guard, web};
@@ -14,6 +15,8 @@ pub struct Endpoint {
     pub path: &'static str,
     pub access: Access,
     methods: Vec<(Method, Route)>,
+    /// The method that another role is needed for.
+    other: Option<(Method, Access)>,
 }
 
 impl Endpoint {
@@ -22,6 +25,7 @@ impl Endpoint {
             path,
             access,
             methods: Vec::new(),
+            other: None,
         }
     }
 
@@ -62,6 +66,19 @@ impl Endpoint {
         self
     }
 
+    /// Has one of its methods ask for another role.
+    pub fn but_to(mut self, method: Method, access: Access) -> Self {
+        self.other = Some((method, access));
+        self
+    }
+
+    pub fn access_to(&self, method: &Method) -> Access {
+        match &self.other {
+            Some((other, access)) if other == method => *access,
+            _ => self.access,
+        }
+    }
+
     pub fn methods(&self) -> impl Iterator<Item = &Method> {
         self.methods.iter().map(|(method, _)| method)
     }
@@ -86,11 +103,15 @@ impl Endpoint {
             let problem = Problem::new(Kind::MethodNotAllowed, detail).header(header::ALLOW, allow.clone());
             async move { Err::<&str, _>(problem) }
         };
-        let access = self.access;
-        config.service(
-            resource
-                .default_service(web::to(refuse))
-                .wrap(from_fn(move |request, next| auth::require(access, request, next))),
-        );
+        let (access, other) = (self.access, self.other);
+        config.service(resource.default_service(web::to(refuse)).wrap(from_fn(
+            move |request: ServiceRequest, next| {
+                let access = match &other {
+                    Some((method, other)) if request.method() == method => *other,
+                    _ => access,
+                };
+                auth::require(access, request, next)
+            },
+        )));
     }
 }

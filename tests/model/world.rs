@@ -68,6 +68,7 @@ fn config(calm: bool) -> SeriesConfig {
             DetectorSpec::Jump { threshold: 5.0 },
             DetectorSpec::Fault { panic_above: POISON },
         ],
+        rules: Vec::new(),
     }
 }
 

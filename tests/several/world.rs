@@ -144,6 +144,7 @@ impl Instance {
             idle_after,
             ring: 8,
             detectors: vec![DetectorSpec::Jump { threshold: 20.0 }],
+            rules: Vec::new(),
         });
         let pipeline = Pipeline::start(
             store,

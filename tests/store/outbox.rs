@@ -19,6 +19,7 @@ async fn open<F: Fixture>(fixture: &F, outputs: &[&str]) -> (F::Store, Vec<i64>)
         readings: true,
         windows: true,
         anomalies: true,
+        alerts: true,
     };
     let store = fixture.open_with(wanted).await;
     store.claim_writer(&instance()).await.unwrap();

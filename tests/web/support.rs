@@ -78,13 +78,14 @@ impl App {
         let directory = tempfile::tempdir().unwrap();
         let sqlite = SqliteSettings::new(directory.path().join("sensorhive.db"));
         let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&sqlite).await.unwrap());
-        let table = Layers::default().load().unwrap().series;
+        let defaults = Layers::default().load().unwrap();
+        let (table, rules) = (defaults.series, defaults.rules);
         let fault: Arc<dyn Fn(String) + Send + Sync> = Arc::new(|what| panic!("{what}"));
         let mut pipeline = Pipeline::start(
             store.clone(),
             Arc::new(SystemClock),
             pipeline_settings(),
-            |registry| Arc::new(SettingsCatalog::new(&table, registry)),
+            |registry| Arc::new(SettingsCatalog::new(&table, &rules, registry)),
             fault,
         )
         .await

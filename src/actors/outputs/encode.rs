@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::{Filter, Kind, Message};
 use crate::actors::registry::{Registry, SeriesName};
 use crate::domain::{Anomaly, Flags, SeriesId, Timestamp};
-use crate::shown::{Time, WindowBody};
+use crate::shown::{AlertBody, Time, WindowBody};
 use crate::storage::Wanted;
 use crate::storage::outbox::{Record, Sendable};
 
@@ -72,6 +72,7 @@ impl<'e> Encoder<'e> {
             Record::Reading { .. } => (Kind::Reading, self.wanted.readings),
             Record::Window(_) => (Kind::Window, self.wanted.windows),
             Record::Anomaly(_) => (Kind::Anomaly, self.wanted.anomalies),
+            Record::Alert(_) => (Kind::Alert, self.wanted.alerts),
         };
         if !wanted {
             return None;
@@ -97,6 +98,7 @@ impl<'e> Encoder<'e> {
             }
             Record::Window(window) => encode(&id, name, processed_at, WindowBody::from(window)),
             Record::Anomaly(anomaly) => encode(&id, name, processed_at, AnomalyBody::from(anomaly)),
+            Record::Alert(event) => encode(&id, name, processed_at, AlertBody::from(event)),
         };
         Some(Message {
             kind,

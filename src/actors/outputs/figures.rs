@@ -39,6 +39,7 @@ pub struct OutputFigures {
     pub readings: Counter,
     pub windows: Counter,
     pub anomalies: Counter,
+    pub alerts: Counter,
     pub refused: Counter,
     pub dropped: Counter,
     pub errors: Counter,
@@ -91,6 +92,7 @@ impl OutputMetrics {
             readings: sent(Kind::Reading),
             windows: sent(Kind::Window),
             anomalies: sent(Kind::Anomaly),
+            alerts: sent(Kind::Alert),
             refused: self.refused.get_or_create(&label()).clone(),
             dropped: self.dropped.get_or_create(&label()).clone(),
             errors: self.errors.get_or_create(&label()).clone(),
@@ -106,6 +108,7 @@ impl OutputFigures {
             Kind::Reading => &self.readings,
             Kind::Window => &self.windows,
             Kind::Anomaly => &self.anomalies,
+            Kind::Alert => &self.alerts,
         }
         .inc();
     }

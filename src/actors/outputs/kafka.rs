@@ -30,6 +30,7 @@ pub struct KafkaTopics {
     pub readings: String,
     pub windows: String,
     pub anomalies: String,
+    pub alerts: String,
 }
 
 impl KafkaTopics {
@@ -38,6 +39,7 @@ impl KafkaTopics {
             Kind::Reading => &self.readings,
             Kind::Window => &self.windows,
             Kind::Anomaly => &self.anomalies,
+            Kind::Alert => &self.alerts,
         }
     }
 }

@@ -34,6 +34,7 @@ pub enum Kind {
     Reading,
     Window,
     Anomaly,
+    Alert,
 }
 
 impl Kind {
@@ -42,6 +43,7 @@ impl Kind {
             Kind::Reading => "readings",
             Kind::Window => "windows",
             Kind::Anomaly => "anomalies",
+            Kind::Alert => "alerts",
         }
     }
 }

@@ -33,6 +33,7 @@ pub struct MqttPublisher {
     pub readings: TopicTemplate,
     pub windows: TopicTemplate,
     pub anomalies: TopicTemplate,
+    pub alerts: TopicTemplate,
     pub in_flight: u16,
     pub retain: bool,
 }
@@ -170,6 +171,7 @@ impl Link {
                     Kind::Reading => &publisher.readings,
                     Kind::Window => &publisher.windows,
                     Kind::Anomaly => &publisher.anomalies,
+                    Kind::Alert => &publisher.alerts,
                 };
                 let topic = template.topic(message.sensor.as_str(), message.metric.as_str());
                 let outgoing = Outgoing {

@@ -105,6 +105,7 @@ impl<S: Sink> Output<S> {
                 readings: figures.readings.get(),
                 windows: figures.windows.get(),
                 anomalies: figures.anomalies.get(),
+                alerts: figures.alerts.get(),
             },
             refused: figures.refused.get(),
             dropped: figures.dropped.get(),
@@ -470,9 +471,11 @@ impl Shared {
             readings,
             windows,
             anomalies,
+            alerts,
         } = self.parts.wanted;
         u64::from(readings) * counts.readings
             + u64::from(windows) * counts.windows
             + u64::from(anomalies) * counts.anomalies
+            + u64::from(alerts) * counts.alerts
     }
 }

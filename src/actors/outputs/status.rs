@@ -64,6 +64,7 @@ pub struct Sent {
     pub readings: u64,
     pub windows: u64,
     pub anomalies: u64,
+    pub alerts: u64,
 }
 
 /// What is in the outbox and not sent.

@@ -176,6 +176,7 @@ impl Sensor {
                 outcome.windows = effects.windows;
                 outcome.recompute = effects.recompute;
                 outcome.anomalies = effects.anomalies;
+                outcome.alerts = effects.alerts;
                 outcome
                     .snapshots
                     .push(self.snapshot(part.train().number.end(), at, true));
@@ -187,7 +188,10 @@ impl Sensor {
 
     /// Takes a snapshot that `part`'s batch carries, if the sensor runs and the stored one is not of this very state.
     fn snapshot_into(&mut self, part: Part) {
-        let mut outcome = SliceOutcome::default();
+        self.snapshot_with(part, SliceOutcome::default());
+    }
+
+    fn snapshot_with(&mut self, part: Part, mut outcome: SliceOutcome) {
         if self.card.mode.get() == Mode::Running && self.changed {
             let train = part.train();
             outcome
@@ -206,11 +210,16 @@ impl Sensor {
     fn reset(&mut self, part: Part, by: String, why: String) {
         match self.card.mode.get() {
             Mode::Running => {
-                self.state.reset();
+                let mut effects = core::Effects::default();
+                self.state.reset(part.train().at, &mut effects);
                 self.reset_in = Some(part.train().number);
                 self.schedule();
                 self.changed = true;
-                self.snapshot_into(part);
+                let outcome = SliceOutcome {
+                    alerts: effects.alerts,
+                    ..SliceOutcome::default()
+                };
+                self.snapshot_with(part, outcome);
                 self.note("reset", why, Some(by), None);
             }
             mode => {

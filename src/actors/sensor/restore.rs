@@ -5,7 +5,8 @@
 //!
 //! Invariants:
 //! - What was processed before is only seen again; what it led to is stored already. What was stored unprocessed leaves its
-//!   windows and anomalies in this batch, together with a snapshot.
+//!   windows, anomalies and alert events in this batch, together with a snapshot.
+//! - What is stored of its alerts is brought to where they are when it runs again.
 //! - A reading that panics here is poison: flagged, put into dead letters, remembered as heard and never processed. The replay
 //!   begins anew without it. However many there are, one step counts as one crash; past [`POISON_A_STEP`] the step ends.
 //! - A step that does not reach the present leaves an incomplete snapshot. The next one must have read that, or it would
@@ -20,7 +21,8 @@ use crate::actors::shard::env::Mode;
 use crate::actors::supervision::{Crash, contain};
 use crate::core::{self, Effects, SensorState, SnapshotError};
 use crate::domain::{
-    BatchNumber, BatchTime, DeadLetter, Flags, LedgerDelta, Reading, RejectReason, Seq, SourceName,
+    ActiveTime, AlertEvent, BatchNumber, BatchTime, DeadLetter, Flags, LedgerDelta, Reading, RejectReason,
+    Seq, SourceName, Timestamp,
 };
 use crate::storage::{SliceOutcome, StoredReading, StoredSensor};
 
@@ -95,6 +97,7 @@ impl Sensor {
         outcome.windows = replayed.effects.windows;
         outcome.recompute = replayed.effects.recompute;
         outcome.anomalies = replayed.effects.anomalies;
+        outcome.alerts = replayed.effects.alerts;
         if more {
             if let Some(last) = readings.last() {
                 outcome.snapshots.push(self.snapshot(last.seq, train.at, false));
@@ -102,14 +105,27 @@ impl Sensor {
             self.held.begin_after(Some(train.number));
             return self.ask();
         }
-        self.run(train.at, train.number, replayed.readings, outcome);
+        self.run(train.at, train.number, replayed.readings, &stored.alerts, outcome);
     }
 
-    fn run(&mut self, at: BatchTime, number: BatchNumber, replayed: usize, outcome: &mut SliceOutcome) {
+    fn run(
+        &mut self,
+        at: BatchTime,
+        number: BatchNumber,
+        replayed: usize,
+        alerts: &[AlertEvent],
+        outcome: &mut SliceOutcome,
+    ) {
+        let mut effects = Effects {
+            alerts: std::mem::take(&mut outcome.alerts),
+            ..Effects::default()
+        };
         if std::mem::take(&mut self.reset_wanted) {
-            self.state.reset();
+            self.state.reset(at, &mut effects);
             self.reset_in = Some(number);
         }
+        self.state.reconcile(at.now, alerts, &mut effects);
+        outcome.alerts = effects.alerts;
         self.held.begin_after(None);
         self.card.mode.set(Mode::Running);
         self.card.rebuild.set(false);
@@ -143,8 +159,14 @@ impl Sensor {
             None => (Seq::default(), SensorState::new()),
         };
         if self.reset_wanted {
-            // What is to be forgotten need not be understood, and may be what made the sensor crash.
-            state.reset();
+            // What is to be forgotten need not be understood, and may be what made the sensor crash. What is stored of its alerts ends
+            // when it runs.
+            let at = now.or_else(|| readings.first().map(|first| first.at));
+            let at = at.unwrap_or(BatchTime {
+                now: Timestamp(0),
+                active: ActiveTime(0),
+            });
+            state.reset(at, &mut Effects::default());
         }
         // What comes after a reading that was processed once and is poison now may have other effects than it had then.
         let differs = poison.iter().map(|(index, _)| *index).min();
@@ -166,6 +188,7 @@ impl Sensor {
                 kept.windows.append(&mut seen.windows);
                 kept.recompute.append(&mut seen.recompute);
                 kept.anomalies.append(&mut seen.anomalies);
+                kept.alerts.append(&mut seen.alerts);
             }
         }
         *cursor = None;

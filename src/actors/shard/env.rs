@@ -101,6 +101,7 @@ impl Scratch {
         self.outcome.windows.append(&mut self.effects.windows);
         self.outcome.recompute.append(&mut self.effects.recompute);
         self.outcome.anomalies.append(&mut self.effects.anomalies);
+        self.outcome.alerts.append(&mut self.effects.alerts);
     }
 }
 

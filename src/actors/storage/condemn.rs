@@ -119,6 +119,7 @@ fn sensors(batch: &CompleteBatch, registry: &Registry) -> Vec<SensorKey> {
             .chain(outcome.recompute.iter().map(|span| span.series))
             .chain(outcome.revise.iter().map(|span| span.series))
             .chain(outcome.anomalies.iter().map(|anomaly| anomaly.series))
+            .chain(outcome.alerts.iter().map(|event| event.series))
             .chain(outcome.poison.iter().map(|(series, _)| *series));
         found.extend(series.filter_map(|series| registry.sensor_of(series)));
     }
@@ -226,6 +227,7 @@ fn retain(batch: &mut CompleteBatch, registry: &Registry, keep: impl Fn(SensorKe
         outcome.recompute.retain(|span| keep_series(span.series));
         outcome.revise.retain(|span| keep_series(span.series));
         outcome.anomalies.retain(|anomaly| keep_series(anomaly.series));
+        outcome.alerts.retain(|event| keep_series(event.series));
         outcome.poison.retain(|(series, _)| keep_series(*series));
     }
 }

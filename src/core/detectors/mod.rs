@@ -119,16 +119,16 @@ impl DerefMut for Detector {
 }
 
 /// The nearest finite number: what overflowed is taken as the greatest there is.
-fn finite(number: f64) -> f64 {
+pub(super) fn finite(number: f64) -> f64 {
     number.clamp(-f64::MAX, f64::MAX)
 }
 
 /// A number for people: as short as it can be told, and with an exponent where zeros would hide it.
-struct Plain(f64);
+pub(super) struct Plain(pub(super) f64);
 
 impl Plain {
     /// To six digits, for what was computed and carries rounding errors.
-    fn rounded(number: f64) -> Self {
+    pub(super) fn rounded(number: f64) -> Self {
         Plain(finite(format!("{number:.5e}").parse().unwrap_or(number)))
     }
 }

@@ -73,6 +73,7 @@ proptest! {
                 DetectorSpec::Threshold { above },
                 DetectorSpec::Silence { after },
             ],
+            rules: super::rules(above, after, size, after.saturating_abs()),
         });
         let mut sensor = Sensor::new(&config);
         for (value, time, wait) in values {

@@ -12,8 +12,13 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use super::{DetectorSpec, Effects, SensorState, SeriesConfig, Verdict, WindowSpec};
-use crate::domain::{ActiveTime, BatchTime, Flags, Micros, Reading, SeriesId, Timestamp};
+use super::{
+    Condition, DetectorSpec, Effects, Levels, Limit, Limits, RuleSpec, SensorState, SeriesConfig, Subject,
+    Verdict, WindowNumber, WindowSpec,
+};
+use crate::domain::{
+    ActiveTime, BatchTime, DetectorKind, Flags, Level, Micros, Reading, SeriesId, Timestamp,
+};
 
 /// One thing that happens to a sensor. `wait` is the active time since the thing before.
 #[derive(Debug, Clone, Copy)]
@@ -89,7 +94,7 @@ impl Sensor {
                 None
             }
             Step::Reset => {
-                self.state.reset();
+                self.state.reset(self.at(), &mut effects);
                 None
             }
         };
@@ -113,18 +118,66 @@ fn configs() -> impl Strategy<Value = Arc<SeriesConfig>> {
             DetectorSpec::Silence { after },
         ]
     });
-    (windows, 0..30i64, 1..60i64, 1..8usize, detectors).prop_map(
-        |(mut windows, lateness, idle_after, ring, detectors)| {
+    let limits = (-2..4i64, 1..80i64, 0..30i64).prop_map(|(above, after, hold)| (above as f64, after, hold));
+    (windows, 0..30i64, 1..60i64, 1..8usize, detectors, limits).prop_map(
+        |(mut windows, lateness, idle_after, ring, detectors, (above, after, hold))| {
             windows.dedup();
+            let size = windows.first().map_or(1, |WindowSpec::Tumbling { size }| *size);
             Arc::new(SeriesConfig {
                 windows,
                 lateness,
                 idle_after,
                 ring,
                 detectors,
+                rules: rules(above, after, size, hold),
             })
         },
     )
+}
+
+/// One of each kind.
+fn rules(above: f64, after: Micros, size: Micros, hold: Micros) -> Vec<Arc<RuleSpec>> {
+    let limits = |subject| {
+        Condition::Limits(Limits {
+            subject,
+            above: Some(Limit {
+                at: above,
+                clear: above - 1.0,
+            }),
+            below: Some(Limit {
+                at: above - 6.0,
+                clear: above - 5.0,
+            }),
+        })
+    };
+    let window = Subject::Window {
+        size,
+        aggregate: WindowNumber::Mean,
+    };
+    let ratios = Levels::Ratios(vec![(Level::Info, 1.0), (Level::Critical, 1.5)]);
+    let rule = |name: &str, condition, levels: &Levels, no_data| {
+        Arc::new(RuleSpec {
+            name: name.into(),
+            condition,
+            levels: levels.clone(),
+            hold,
+            keep: hold / 2,
+            no_data,
+        })
+    };
+    let one = Levels::One(Level::Error);
+    vec![
+        rule("value", limits(Subject::Value), &ratios, Some(after)),
+        rule("rate", limits(Subject::Rate { per: 10 }), &one, None),
+        rule("window", limits(window), &ratios, Some(after)),
+        rule(
+            "jump",
+            Condition::Detector(DetectorKind::Jump),
+            &Levels::Found,
+            None,
+        ),
+        rule("silence", Condition::Silence { after }, &one, None),
+    ]
 }
 
 /// Streams of two series whose event time goes on, with disorder, repetitions, late and future readings.

@@ -18,6 +18,7 @@ fn rig(detectors: &[DetectorSpec]) -> Rig {
         idle_after: 50,
         ring: 3,
         detectors: detectors.to_vec(),
+        rules: Vec::new(),
     };
     Rig {
         state: SensorState::new(),
@@ -292,7 +293,7 @@ fn reset_forgets_everything_but_what_was_heard() {
     rig.observe(0, 11, 9.0);
     rig.advance(10);
     assert_eq!((rig.state.anomalies().len(), rig.deadline()), (2, Some(109)));
-    rig.state.reset();
+    rig.state.reset(at(10), &mut Effects::default());
     assert_eq!((rig.state.anomalies().len(), rig.deadline()), (0, Some(10)));
     assert_eq!(rig.advance(10).anomalies[0].detector, DetectorKind::Silence);
     assert_eq!(rig.observe(11, 11, 9.0), Verdict::Duplicate);

@@ -29,15 +29,17 @@ pub struct OutputTopics {
     pub readings: String,
     pub windows: String,
     pub anomalies: String,
+    pub alerts: String,
 }
 
 impl OutputTopics {
     /// Each with its key below the output's own.
-    fn by_key(&self) -> [(&'static str, &str); 3] {
+    fn by_key(&self) -> [(&'static str, &str); 4] {
         [
             ("topics.readings", &self.readings),
             ("topics.windows", &self.windows),
             ("topics.anomalies", &self.anomalies),
+            ("topics.alerts", &self.alerts),
         ]
     }
 

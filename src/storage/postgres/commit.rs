@@ -13,7 +13,7 @@ use super::fault::Fault;
 use super::statement::{bytes, number, text};
 use super::time::Time;
 use super::{
-    EntrySettings, arrivals, entries, ledger, outbox, positions, readings, rollup, scattered, windows,
+    EntrySettings, alerts, arrivals, entries, ledger, outbox, positions, readings, rollup, scattered, windows,
 };
 use crate::domain::{BatchTime, DeadLetter, Home, Timestamp};
 use crate::storage::commit::MADE_ELSEWHERE;
@@ -105,6 +105,7 @@ pub(super) async fn write(
     )
     .await?;
     write_anomalies(connection, batches, wanted.anomalies.then_some(&mut news)).await?;
+    alerts::write(connection, batches, wanted.alerts.then_some(&mut news)).await?;
     write_snapshots(connection, batches).await?;
     let contradictions = readings::dead_letters(connection, batches, &judged).await?;
     write_dead_letters(connection, batches, &contradictions).await?;

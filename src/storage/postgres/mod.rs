@@ -7,6 +7,7 @@
 //! How it fails: a server that is gone, frozen, full, or only readable for now is transient, a COMMIT without an answer
 //! unknown, a role that may not do what we must unusable: see [`fault`].
 
+mod alerts;
 mod archives;
 mod arrivals;
 mod buckets;
@@ -58,8 +59,8 @@ use self::partitions::{Layout, Partitions, Table};
 use self::rollup::Keeper;
 use self::snapshot::{LIMITED, Snapshot, UNHURRIED, in_snapshot};
 use super::{
-    Archives, Claimed, CommitGroup, CommitReport, ErrorClass, InstanceId, Loaded, Numbers, Outbox, Scope,
-    SensorDefinition, SeriesDefinition, Store, StoreError, Wanted, WriterState,
+    Alerts, Archives, Claimed, CommitGroup, CommitReport, ErrorClass, InstanceId, Loaded, Numbers, Outbox,
+    Scope, SensorDefinition, SeriesDefinition, Store, StoreError, Wanted, WriterState,
 };
 use crate::domain::{ActiveTime, BatchNumber, SensorKey, SourceName, Timestamp};
 
@@ -466,6 +467,10 @@ impl Store for PostgresStore {
     }
 
     fn archives(&self) -> Option<&dyn Archives> {
+        Some(self)
+    }
+
+    fn alerts(&self) -> Option<&dyn Alerts> {
         Some(self)
     }
 

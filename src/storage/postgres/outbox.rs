@@ -31,10 +31,10 @@ pub(super) async fn write(
         return Ok(());
     }
     sqlx::query(
-        "INSERT INTO outbox (instance, time, readings, windows, anomalies, bytes, payload)
-         SELECT $1, time, readings, windows, anomalies, length(payload), payload
-         FROM unnest($2::timestamptz[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bytea[])
-             WITH ORDINALITY AS r (time, readings, windows, anomalies, payload, place) ORDER BY place",
+        "INSERT INTO outbox (instance, time, readings, windows, anomalies, alerts, bytes, payload)
+         SELECT $1, time, readings, windows, anomalies, alerts, length(payload), payload
+         FROM unnest($2::timestamptz[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bytea[], $7::bigint[])
+             WITH ORDINALITY AS r (time, readings, windows, anomalies, payload, alerts, place) ORDER BY place",
     )
     .bind(&group.instance.0)
     .bind(rows.iter().map(|row| Time(row.time)).collect::<Vec<_>>())
@@ -54,6 +54,11 @@ pub(super) async fn write(
             .collect::<Vec<_>>(),
     )
     .bind(rows.iter().map(|row| row.payload.as_slice()).collect::<Vec<_>>())
+    .bind(
+        rows.iter()
+            .map(|row| row.records.alerts as i64)
+            .collect::<Vec<_>>(),
+    )
     .execute(connection)
     .await?;
     Ok(())
@@ -162,11 +167,12 @@ impl Outbox for PostgresStore {
     }
 }
 
-fn counts(readings: i64, windows: i64, anomalies: i64) -> Counts {
+fn counts(readings: i64, windows: i64, anomalies: i64, alerts: i64) -> Counts {
     Counts {
         readings: readings as u64,
         windows: windows as u64,
         anomalies: anomalies as u64,
+        alerts: alerts as u64,
     }
 }
 
@@ -194,8 +200,8 @@ async fn open(
         .await?;
         cursors.push(sent);
     }
-    let (readings, windows, anomalies): (i64, i64, i64) = sqlx::query_as(
-        "SELECT coalesce(sum(readings), 0)::bigint, coalesce(sum(windows), 0)::bigint, coalesce(sum(anomalies), 0)::bigint
+    let (readings, windows, anomalies, alerts): (i64, i64, i64, i64) = sqlx::query_as(
+        "SELECT coalesce(sum(readings), 0)::bigint, coalesce(sum(windows), 0)::bigint, coalesce(sum(anomalies), 0)::bigint, coalesce(sum(alerts), 0)::bigint
          FROM outbox WHERE instance = $1
          AND id <= coalesce((SELECT min(sent) FROM outbox_cursors WHERE instance = $1), $2)",
     )
@@ -204,7 +210,7 @@ async fn open(
     .fetch_one(&mut *connection)
     .await?;
     clear(connection, instance).await?;
-    Ok((cursors, counts(readings, windows, anomalies)))
+    Ok((cursors, counts(readings, windows, anomalies, alerts)))
 }
 
 async fn rows(
@@ -266,10 +272,10 @@ async fn clear(connection: &mut PgConnection, instance: &InstanceId) -> Result<(
 }
 
 async fn waiting(connection: &mut PgConnection, instance: &InstanceId, after: i64) -> Result<Waiting, Fault> {
-    let (rows, readings, windows, anomalies, bytes, since): (i64, i64, i64, i64, i64, Option<Time>) =
+    let (rows, readings, windows, anomalies, alerts, bytes, since): (i64, i64, i64, i64, i64, i64, Option<Time>) =
         sqlx::query_as(
             "SELECT count(*), coalesce(sum(readings), 0)::bigint, coalesce(sum(windows), 0)::bigint,
-                 coalesce(sum(anomalies), 0)::bigint, coalesce(sum(bytes), 0)::bigint, min(time)
+                 coalesce(sum(anomalies), 0)::bigint, coalesce(sum(alerts), 0)::bigint, coalesce(sum(bytes), 0)::bigint, min(time)
              FROM outbox WHERE instance = $1 AND id > $2",
         )
         .bind(&instance.0)
@@ -278,7 +284,7 @@ async fn waiting(connection: &mut PgConnection, instance: &InstanceId, after: i6
         .await?;
     Ok(Waiting {
         rows: rows as u64,
-        records: counts(readings, windows, anomalies),
+        records: counts(readings, windows, anomalies, alerts),
         bytes: bytes as u64,
         since: since.map(|Time(time)| time),
     })
@@ -291,12 +297,12 @@ async fn overdue(
     before: Timestamp,
     bytes: u64,
 ) -> Result<Overdue, Fault> {
-    let (up_to, readings, windows, anomalies): (Option<i64>, i64, i64, i64) = sqlx::query_as(
-        "WITH waiting AS (SELECT id, time, readings, windows, anomalies, sum(bytes) OVER (ORDER BY id DESC) AS total
+    let (up_to, readings, windows, anomalies, alerts): (Option<i64>, i64, i64, i64, i64) = sqlx::query_as(
+        "WITH waiting AS (SELECT id, time, readings, windows, anomalies, alerts, sum(bytes) OVER (ORDER BY id DESC) AS total
              FROM outbox WHERE instance = $1 AND id > $2),
          last AS (SELECT max(id) AS id FROM waiting WHERE time < $3 OR total > $4)
          SELECT (SELECT id FROM last), coalesce(sum(readings), 0)::bigint, coalesce(sum(windows), 0)::bigint,
-             coalesce(sum(anomalies), 0)::bigint
+             coalesce(sum(anomalies), 0)::bigint, coalesce(sum(alerts), 0)::bigint
          FROM waiting WHERE id <= (SELECT id FROM last)",
     )
     .bind(&instance.0)
@@ -307,6 +313,6 @@ async fn overdue(
     .await?;
     Ok(Overdue {
         up_to,
-        records: counts(readings, windows, anomalies),
+        records: counts(readings, windows, anomalies, alerts),
     })
 }

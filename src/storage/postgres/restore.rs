@@ -8,6 +8,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, Row};
 
+use super::alerts;
 use super::fault::Fault;
 use super::statement::{limit, number};
 use super::time::Time;
@@ -114,12 +115,23 @@ pub(super) async fn sensors_behind(
         of_scope(scope, "a.sensor_id"),
         of_scope(scope, "p.sensor_id")
     );
-    let rows: Vec<i32> = sqlx::query_scalar(AssertSqlSafe(sql))
-        .bind(homes)
-        .bind(names)
-        .fetch_all(connection)
-        .await?;
-    Ok(rows.into_iter().map(|sensor| SensorKey(sensor as u32)).collect())
+    let alarmed = format!(
+        "SELECT DISTINCT s.sensor_id FROM alerts a JOIN series s ON s.id = a.series_id
+         WHERE a.state <> 'resolved' AND {} ORDER BY s.sensor_id",
+        of_scope(scope, "s.sensor_id")
+    );
+    let mut found: Vec<SensorKey> = Vec::new();
+    let mut known: FxHashSet<i32> = FxHashSet::default();
+    for sql in [sql, alarmed] {
+        let rows: Vec<i32> = sqlx::query_scalar(AssertSqlSafe(sql))
+            .bind(&homes)
+            .bind(&names)
+            .fetch_all(&mut *connection)
+            .await?;
+        let new = rows.into_iter().filter(|sensor| known.insert(*sensor));
+        found.extend(new.map(|sensor| SensorKey(sensor as u32)));
+    }
+    Ok(found)
 }
 
 pub(super) async fn active_clock(connection: &mut PgConnection) -> Result<ActiveTime, Fault> {
@@ -232,6 +244,7 @@ pub(super) async fn load(
         sensor.tail.sort_unstable_by_key(|reading| reading.seq);
     }
     add_batch_times(connection, &mut loaded).await?;
+    alerts::restore(connection, &mut loaded).await?;
     Ok(Loaded {
         as_of,
         sensors: loaded,
@@ -270,8 +283,10 @@ pub(super) async fn recent(
         snapshot: seq.map(|seq| (Seq(seq as u64), Vec::new())),
         tail,
         more: false,
+        alerts: Vec::new(),
     }];
     add_batch_times(connection, &mut sensors).await?;
+    alerts::restore(connection, &mut sensors).await?;
     Ok(Loaded { as_of, sensors })
 }
 
@@ -333,6 +348,7 @@ async fn snapshots(connection: &mut PgConnection, sensors: &[SensorKey]) -> Resu
                 snapshot,
                 tail: Vec::new(),
                 more: false,
+                alerts: Vec::new(),
             },
             tail_from: row.try_get(2)?,
             behind: false,

@@ -8,7 +8,7 @@ use sqlx::sqlite::SqliteConnection;
 
 use super::fault::Fault;
 use super::statement::MultiRow;
-use super::{arrivals, ledger, outbox, positions, readings, windows};
+use super::{alerts, arrivals, ledger, outbox, positions, readings, windows};
 use crate::domain::{BatchTime, DeadLetter, Home};
 use crate::storage::commit::MADE_ELSEWHERE;
 use crate::storage::judgement::outcomes;
@@ -38,6 +38,7 @@ pub(super) async fn write(
     let mut news = News::default();
     let revised = windows::write(connection, batches, wanted.windows.then_some(&mut news)).await?;
     write_anomalies(connection, batches, wanted.anomalies.then_some(&mut news)).await?;
+    alerts::write(connection, batches, wanted.alerts.then_some(&mut news)).await?;
     write_snapshots(connection, batches).await?;
     let contradictions = readings::dead_letters(connection, batches, &judged).await?;
     write_dead_letters(connection, batches, &contradictions).await?;

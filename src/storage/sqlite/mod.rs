@@ -7,6 +7,7 @@
 //! How it fails: a locked or full file is transient, a failed COMMIT unknown, a file that is damaged or no database
 //! unusable.
 
+mod alerts;
 mod archives;
 mod arrivals;
 mod commit;
@@ -39,8 +40,8 @@ use sqlx::{Sqlite, Transaction};
 use self::connection::{Readers, Writer, finish};
 use self::fault::Fault;
 use super::{
-    Archives, Claimed, CommitGroup, CommitReport, ErrorClass, InstanceId, Loaded, Numbers, Outbox, Scope,
-    SensorDefinition, SeriesDefinition, Store, StoreError, Wanted, WriterState,
+    Alerts, Archives, Claimed, CommitGroup, CommitReport, ErrorClass, InstanceId, Loaded, Numbers, Outbox,
+    Scope, SensorDefinition, SeriesDefinition, Store, StoreError, Wanted, WriterState,
 };
 use crate::domain::{ActiveTime, BatchNumber, SensorKey, SourceName};
 
@@ -281,6 +282,10 @@ impl Store for SqliteStore {
     }
 
     fn archives(&self) -> Option<&dyn Archives> {
+        Some(self)
+    }
+
+    fn alerts(&self) -> Option<&dyn Alerts> {
         Some(self)
     }
 

@@ -17,8 +17,8 @@ use crate::storage::{CommitGroup, InstanceId, StoreError};
 const LOOK: i64 = 1_000;
 
 static ROWS: MultiRow = MultiRow::new(
-    "INSERT INTO outbox (instance, time, readings, windows, anomalies, bytes, payload) VALUES",
-    "(?,?,?,?,?,?,?)",
+    "INSERT INTO outbox (instance, time, readings, windows, anomalies, alerts, bytes, payload) VALUES",
+    "(?,?,?,?,?,?,?,?)",
     "",
     8,
 );
@@ -39,6 +39,7 @@ pub(super) async fn write(
             .add(row.records.readings as i64)
             .add(row.records.windows as i64)
             .add(row.records.anomalies as i64)
+            .add(row.records.alerts as i64)
             .add(row.payload.len() as i64)
             .add(row.payload.as_slice());
     })
@@ -132,9 +133,9 @@ impl Outbox for SqliteStore {
     async fn outbox_waiting(&self, instance: &InstanceId, after: i64) -> Result<Waiting, StoreError> {
         let what = "counting what waits in the outbox";
         let mut reader = self.snapshot(what).await?;
-        let (rows, readings, windows, anomalies, bytes, since): (i64, i64, i64, i64, i64, Option<i64>) =
+        let (rows, readings, windows, anomalies, alerts, bytes, since): (i64, i64, i64, i64, i64, i64, Option<i64>) =
             sqlx::query_as(
-                "SELECT count(*), ifnull(sum(readings), 0), ifnull(sum(windows), 0), ifnull(sum(anomalies), 0),
+                "SELECT count(*), ifnull(sum(readings), 0), ifnull(sum(windows), 0), ifnull(sum(anomalies), 0), ifnull(sum(alerts), 0),
                      ifnull(sum(bytes), 0), min(time) FROM outbox WHERE instance = ? AND id > ?",
             )
             .bind(&instance.0)
@@ -144,7 +145,7 @@ impl Outbox for SqliteStore {
             .map_err(|error| Fault::Sql(error).during(what))?;
         Ok(Waiting {
             rows: rows as u64,
-            records: counts(readings, windows, anomalies),
+            records: counts(readings, windows, anomalies, alerts),
             bytes: bytes as u64,
             since: since.map(Timestamp),
         })
@@ -159,11 +160,11 @@ impl Outbox for SqliteStore {
     ) -> Result<Overdue, StoreError> {
         let what = "looking for what is too old in the outbox";
         let mut reader = self.snapshot(what).await?;
-        let (up_to, readings, windows, anomalies): (Option<i64>, i64, i64, i64) = sqlx::query_as(
-            "WITH waiting AS (SELECT id, time, readings, windows, anomalies, sum(bytes) OVER (ORDER BY id DESC) AS total
+        let (up_to, readings, windows, anomalies, alerts): (Option<i64>, i64, i64, i64, i64) = sqlx::query_as(
+            "WITH waiting AS (SELECT id, time, readings, windows, anomalies, alerts, sum(bytes) OVER (ORDER BY id DESC) AS total
                  FROM outbox WHERE instance = ?1 AND id > ?2),
              last AS (SELECT max(id) AS id FROM waiting WHERE time < ?3 OR total > ?4)
-             SELECT (SELECT id FROM last), ifnull(sum(readings), 0), ifnull(sum(windows), 0), ifnull(sum(anomalies), 0)
+             SELECT (SELECT id FROM last), ifnull(sum(readings), 0), ifnull(sum(windows), 0), ifnull(sum(anomalies), 0), ifnull(sum(alerts), 0)
              FROM waiting WHERE id <= (SELECT id FROM last)",
         )
         .bind(&instance.0)
@@ -175,16 +176,17 @@ impl Outbox for SqliteStore {
         .map_err(|error| Fault::Sql(error).during(what))?;
         Ok(Overdue {
             up_to,
-            records: counts(readings, windows, anomalies),
+            records: counts(readings, windows, anomalies, alerts),
         })
     }
 }
 
-fn counts(readings: i64, windows: i64, anomalies: i64) -> Counts {
+fn counts(readings: i64, windows: i64, anomalies: i64, alerts: i64) -> Counts {
     Counts {
         readings: readings as u64,
         windows: windows as u64,
         anomalies: anomalies as u64,
+        alerts: alerts as u64,
     }
 }
 
@@ -214,8 +216,8 @@ async fn open(
         .await?;
         cursors.push(sent);
     }
-    let (readings, windows, anomalies): (i64, i64, i64) = sqlx::query_as(
-        "SELECT ifnull(sum(readings), 0), ifnull(sum(windows), 0), ifnull(sum(anomalies), 0) FROM outbox
+    let (readings, windows, anomalies, alerts): (i64, i64, i64, i64) = sqlx::query_as(
+        "SELECT ifnull(sum(readings), 0), ifnull(sum(windows), 0), ifnull(sum(anomalies), 0), ifnull(sum(alerts), 0) FROM outbox
          WHERE instance = ?1 AND id <= ifnull((SELECT min(sent) FROM outbox_cursors WHERE instance = ?1), ?2)",
     )
     .bind(&instance.0)
@@ -223,7 +225,7 @@ async fn open(
     .fetch_one(&mut *connection)
     .await?;
     clear(connection, instance).await?;
-    Ok((cursors, counts(readings, windows, anomalies)))
+    Ok((cursors, counts(readings, windows, anomalies, alerts)))
 }
 
 async fn rows(

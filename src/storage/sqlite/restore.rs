@@ -8,6 +8,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{AssertSqlSafe, Row};
 
+use super::alerts;
 use super::fault::Fault;
 use super::readings::json;
 use crate::domain::{
@@ -123,8 +124,11 @@ pub(super) async fn sensors_behind(
     )
     .fetch_all(&mut *connection)
     .await?;
-    let all = rows.into_iter().map(|(sensor,)| SensorKey(sensor));
-    within(connection, scope, all.collect(), |sensor| *sensor).await
+    let mut all: Vec<SensorKey> = rows.into_iter().map(|(sensor,)| SensorKey(sensor)).collect();
+    let known: FxHashSet<SensorKey> = all.iter().copied().collect();
+    let alarmed = alerts::alarmed(connection).await?;
+    all.extend(alarmed.into_iter().filter(|sensor| !known.contains(sensor)));
+    within(connection, scope, all, |sensor| *sensor).await
 }
 
 pub(super) async fn registry_size(connection: &mut SqliteConnection) -> Result<(u64, u64), Fault> {
@@ -225,6 +229,7 @@ pub(super) async fn load(
         sensor.tail.sort_unstable_by_key(|reading| reading.seq);
     }
     add_batch_times(connection, &mut loaded).await?;
+    alerts::restore(connection, &mut loaded).await?;
     Ok(Loaded {
         as_of,
         sensors: loaded,
@@ -253,6 +258,7 @@ pub(super) async fn recent(
         snapshot: seq.map(|seq| (Seq(seq as u64), Vec::new())),
         tail: Vec::new(),
         more: false,
+        alerts: Vec::new(),
     };
     if limit > 0 {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
@@ -268,6 +274,7 @@ pub(super) async fn recent(
     }
     let mut sensors = vec![stored];
     add_batch_times(connection, &mut sensors).await?;
+    alerts::restore(connection, &mut sensors).await?;
     Ok(Loaded { as_of, sensors })
 }
 
@@ -314,6 +321,7 @@ fn snapshot(row: &SqliteRow, sensor: SensorKey) -> Result<Found, sqlx::Error> {
             snapshot,
             tail: Vec::new(),
             more: false,
+            alerts: Vec::new(),
         },
         behind: row.try_get(2)?,
     })

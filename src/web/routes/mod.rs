@@ -2,6 +2,7 @@
 
 mod actors;
 mod admin;
+mod alerts;
 mod archives;
 mod cells;
 mod envelope;
@@ -48,6 +49,12 @@ mod documented {
         history::restarts,
         envelope::envelope,
         query::query,
+        alerts::list,
+        alerts::one,
+        alerts::acknowledge,
+        alerts::silences,
+        alerts::silence,
+        alerts::end_silence,
         ingest::ingest,
         influx::write,
         influx::write_v1,
@@ -91,6 +98,7 @@ fn endpoints() -> Vec<Endpoint> {
     all.extend(history::endpoints());
     all.extend(envelope::endpoints());
     all.extend(query::endpoints());
+    all.extend(alerts::endpoints());
     all.extend(ingest::endpoints());
     all.extend(influx::endpoints());
     all.extend(actors::endpoints());
@@ -116,7 +124,7 @@ pub fn inventory() -> Vec<(String, &'static str, Access)> {
     let mut all = Vec::new();
     for endpoint in endpoints() {
         let methods = endpoint.methods();
-        all.extend(methods.map(|method| (method.to_string(), endpoint.path, endpoint.access)));
+        all.extend(methods.map(|method| (method.to_string(), endpoint.path, endpoint.access_to(method))));
     }
     all
 }

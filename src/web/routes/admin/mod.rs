@@ -62,7 +62,7 @@ impl Why {
     }
 }
 
-async fn audit(state: &AppState, caller: &Caller, what: &str, target: &str, detail: &str) {
+pub(super) async fn audit(state: &AppState, caller: &Caller, what: &str, target: &str, detail: &str) {
     let row = AuditRow {
         time: state.now(),
         who: caller.who().to_owned(),
