@@ -15,8 +15,8 @@ pub struct Endpoint {
     pub path: &'static str,
     pub access: Access,
     methods: Vec<(Method, Route)>,
-    /// The method that another role is needed for.
-    other: Option<(Method, Access)>,
+    /// What reading asks for, where it is less.
+    reading: Option<Access>,
 }
 
 impl Endpoint {
@@ -25,7 +25,7 @@ impl Endpoint {
             path,
             access,
             methods: Vec::new(),
-            other: None,
+            reading: None,
         }
     }
 
@@ -66,17 +66,14 @@ impl Endpoint {
         self
     }
 
-    /// Has one of its methods ask for another role.
-    pub fn but_to(mut self, method: Method, access: Access) -> Self {
-        self.other = Some((method, access));
+    /// Has GET ask for another role.
+    pub fn read_by(mut self, access: Access) -> Self {
+        self.reading = Some(access);
         self
     }
 
     pub fn access_to(&self, method: &Method) -> Access {
-        match &self.other {
-            Some((other, access)) if other == method => *access,
-            _ => self.access,
-        }
+        access_to(self.access, self.reading, method)
     }
 
     pub fn methods(&self) -> impl Iterator<Item = &Method> {
@@ -103,15 +100,19 @@ impl Endpoint {
             let problem = Problem::new(Kind::MethodNotAllowed, detail).header(header::ALLOW, allow.clone());
             async move { Err::<&str, _>(problem) }
         };
-        let (access, other) = (self.access, self.other);
+        let (access, reading) = (self.access, self.reading);
         config.service(resource.default_service(web::to(refuse)).wrap(from_fn(
             move |request: ServiceRequest, next| {
-                let access = match &other {
-                    Some((method, other)) if request.method() == method => *other,
-                    _ => access,
-                };
+                let access = access_to(access, reading, request.method());
                 auth::require(access, request, next)
             },
         )));
+    }
+}
+
+fn access_to(access: Access, reading: Option<Access>, method: &Method) -> Access {
+    match reading {
+        Some(reading) if [Method::GET, Method::HEAD].contains(method) => reading,
+        _ => access,
     }
 }

@@ -17,6 +17,7 @@ mod outputs;
 mod page;
 mod query;
 mod sensors;
+mod silences;
 mod sources;
 mod statistics;
 
@@ -52,9 +53,9 @@ mod documented {
         alerts::list,
         alerts::one,
         alerts::acknowledge,
-        alerts::silences,
-        alerts::silence,
-        alerts::end_silence,
+        silences::list,
+        silences::create,
+        silences::end,
         ingest::ingest,
         influx::write,
         influx::write_v1,
@@ -99,6 +100,7 @@ fn endpoints() -> Vec<Endpoint> {
     all.extend(envelope::endpoints());
     all.extend(query::endpoints());
     all.extend(alerts::endpoints());
+    all.extend(silences::endpoints());
     all.extend(ingest::endpoints());
     all.extend(influx::endpoints());
     all.extend(actors::endpoints());
