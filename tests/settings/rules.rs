@@ -17,11 +17,26 @@ fn rule(settings: &Settings, name: &str) -> RuleSettings {
 fn the_built_in_rules_watch_this_machine_and_the_service() {
     let settings = defaults();
     let names: Vec<_> = settings.rules.iter().map(|rule| rule.name.as_str()).collect();
-    assert_eq!(names, ["host cpu", "host memory", "host disk", "processing latency", "error rate"]);
+    assert_eq!(
+        names,
+        [
+            "host cpu",
+            "host memory",
+            "host disk",
+            "processing latency",
+            "error rate"
+        ]
+    );
     let Condition::Limits(limits) = rule(&settings, "host cpu").spec().condition else {
         panic!("not of limits")
     };
-    assert_eq!(limits.above, Some(Limit { at: 80.0, clear: 75.0 }));
+    assert_eq!(
+        limits.above,
+        Some(Limit {
+            at: 80.0,
+            clear: 75.0
+        })
+    );
 }
 
 #[test]
@@ -50,11 +65,19 @@ fn a_rule_says_what_the_core_judges_by() {
          level = 'critical'",
     )
     .unwrap();
-    let names: Vec<_> = settings.rules.iter().take(6).map(|rule| rule.name.as_str()).collect();
+    let names: Vec<_> = settings
+        .rules
+        .iter()
+        .take(6)
+        .map(|rule| rule.name.as_str())
+        .collect();
     assert_eq!(names, ["too hot", "steep", "mean", "jumps", "quiet", "host cpu"]);
 
     let hot = rule(&settings, "too hot").spec();
-    assert_eq!((hot.hold, hot.keep, hot.no_data), (120_000_000, 30_000_000, Some(600_000_000)));
+    assert_eq!(
+        (hot.hold, hot.keep, hot.no_data),
+        (120_000_000, 30_000_000, Some(600_000_000))
+    );
     let ratios = vec![(Level::Warning, 1.0), (Level::Error, 1.2), (Level::Critical, 1.5)];
     assert_eq!(hot.levels, Levels::Ratios(ratios));
     let limit = |at, clear| Some(Limit { at, clear });
@@ -83,7 +106,10 @@ fn a_rule_says_what_the_core_judges_by() {
     let quiet = rule(&settings, "quiet").spec();
     assert_eq!(quiet.condition, Condition::Silence { after: 300_000_000 });
     assert_eq!(quiet.levels, Levels::One(Level::Critical));
-    assert_eq!(rule(&settings, "quiet").condition.silence, Some(Duration::from_secs(300)));
+    assert_eq!(
+        rule(&settings, "quiet").condition.silence,
+        Some(Duration::from_secs(300))
+    );
 
     let again = load(&settings.to_toml().unwrap()).unwrap();
     assert_eq!(again.rules[..10], settings.rules);
@@ -148,7 +174,10 @@ fn words_that_are_none_are_told_too() {
          condition = { above = 1.0 }
          level = 7",
     ));
-    let keys: Vec<_> = found.iter().map(|problem| problem.split(' ').next().unwrap()).collect();
+    let keys: Vec<_> = found
+        .iter()
+        .map(|problem| problem.split(' ').next().unwrap())
+        .collect();
     let expected = [
         "rules[0].colour",
         "rules[0].condition.above",

@@ -65,7 +65,10 @@ pub async fn an_event_is_stored_once_and_the_row_is_the_last<F: Fixture>(fixture
     let first = event(1, 0, Firing);
     commit(&store, vec![batch(2, with(&[first.clone()]))]).await;
     let stored = alerts(&store).alert(Episode(1)).await.unwrap().unwrap();
-    assert_eq!((&stored.last, stored.ended, stored.acknowledged), (&first, None, None));
+    assert_eq!(
+        (&stored.last, stored.ended, stored.said.acknowledged),
+        (&first, None, None)
+    );
 
     // Again, another version of it, and two at once in a group.
     let other = AlertEvent {
@@ -148,7 +151,10 @@ pub async fn a_sensor_comes_back_with_the_alerts_that_it_may_change<F: Fixture>(
     commit(&store, vec![batch(3, snapshot)]).await;
     commit(&store, vec![batch(4, with(&[event(6, 0, Resolved)]))]).await;
     let load = async |sensor: u32| {
-        let mut loaded = store.load_sensors(&[SensorKey(9), SensorKey(sensor)], 10).await.unwrap();
+        let mut loaded = store
+            .load_sensors(&[SensorKey(9), SensorKey(sensor)], 10)
+            .await
+            .unwrap();
         let known = loaded.sensors.pop().unwrap();
         assert_eq!(loaded.sensors[0].alerts, []);
         known.alerts
@@ -176,7 +182,10 @@ pub async fn what_people_say_of_an_alert_stays<F: Fixture>(fixture: F) {
     assert!(!alerts(&store).acknowledge(Episode(8), &by("ada")).await.unwrap());
     commit(&store, vec![batch(3, with(&[event(1, 1, Resolved)]))]).await;
     let stored = alerts(&store).alert(Episode(1)).await.unwrap().unwrap();
-    assert_eq!((stored.last.state, stored.acknowledged), (Resolved, Some(by("ada"))));
+    assert_eq!(
+        (stored.last.state, stored.said.acknowledged),
+        (Resolved, Some(by("ada")))
+    );
 }
 
 pub async fn silences_last_until_they_end<F: Fixture>(fixture: F) {
@@ -217,8 +226,16 @@ pub async fn events_are_in_the_outbox_once<F: Fixture>(fixture: F) {
     outbox.open_outputs(&instance(), &["out"]).await.unwrap();
     let first = event(1, 0, Firing);
     let twice = [first.clone(), first.clone()];
-    commit(&store, vec![batch(2, with(&twice)), batch(3, with(&[first.clone()]))]).await;
-    commit(&store, vec![batch(4, with(&[first.clone(), event(1, 1, Resolved)]))]).await;
+    commit(
+        &store,
+        vec![batch(2, with(&twice)), batch(3, with(&[first.clone()]))],
+    )
+    .await;
+    commit(
+        &store,
+        vec![batch(4, with(&[first.clone(), event(1, 1, Resolved)]))],
+    )
+    .await;
     let rows = outbox.outbox_rows(&instance(), 0, 1 << 30).await.unwrap();
     let records: Vec<_> = rows.iter().flat_map(|row| row.records().unwrap()).collect();
     let ids: Vec<_> = records.iter().map(|sendable| sendable.record.id()).collect();

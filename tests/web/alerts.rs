@@ -23,7 +23,9 @@ async fn alerts(app: &App, query: &str) -> Vec<Value> {
 async fn send(app: &App, method: Method, path: &str, body: Option<Value>) -> Answer {
     let mut request = app.request(method, path).bearer_auth(&app.operator);
     if let Some(body) = body {
-        request = request.header("content-type", "application/json").body(body.to_string());
+        request = request
+            .header("content-type", "application/json")
+            .body(body.to_string());
     }
     Answer::of(request.send().await.unwrap()).await
 }
@@ -38,10 +40,25 @@ async fn an_alert_is_raised_acknowledged_and_resolved() {
     let alert = &raised[0];
     assert_eq!(raised.len(), 1);
     assert_eq!(
-        (&alert["sensor_id"], &alert["metric"], &alert["rule"], &alert["state"], &alert["level"]),
-        (&json!("host"), &json!("cpu_usage"), &json!("host cpu"), &json!("firing"), &json!("warning"))
+        (
+            &alert["sensor_id"],
+            &alert["metric"],
+            &alert["rule"],
+            &alert["state"],
+            &alert["level"]
+        ),
+        (
+            &json!("host"),
+            &json!("cpu_usage"),
+            &json!("host cpu"),
+            &json!("firing"),
+            &json!("warning")
+        )
     );
-    assert_eq!((&alert["value"], &alert["threshold"]), (&json!(90.0), &json!(80.0)));
+    assert_eq!(
+        (&alert["value"], &alert["threshold"]),
+        (&json!(90.0), &json!(80.0))
+    );
     assert_eq!(alert["reason"], "The value, 90, is above 80.");
     for none in ["?state=resolved", "?level=error", "?sensor=nobody", "?rule=host"] {
         assert_eq!(alerts(&app, none).await, Vec::<Value>::new(), "{none}");
@@ -57,15 +74,29 @@ async fn an_alert_is_raised_acknowledged_and_resolved() {
     .await;
     assert_eq!(acknowledged.status, 200, "{}", acknowledged.text);
     assert_eq!(acknowledged.body["acknowledged"]["by"], "operator");
-    let second = send(&app, Method::POST, &format!("{path}/acknowledge"), Some(json!({"by": "bob"}))).await;
+    let second = send(
+        &app,
+        Method::POST,
+        &format!("{path}/acknowledge"),
+        Some(json!({"by": "bob"})),
+    )
+    .await;
     assert_eq!(second.body["acknowledged"]["comment"], "on my way");
 
     cpu(&app, 2, 97.0).await;
     cpu(&app, 3, 20.0).await;
     cpu(&app, 70, 20.0).await;
     let ended = app.get(&path).await.body;
-    assert_eq!((&ended["state"], &ended["acknowledged"]["by"]), (&json!("resolved"), &json!("operator")));
-    let changes: Vec<_> = ended["events"].as_array().unwrap().iter().map(|event| event["change"].clone()).collect();
+    assert_eq!(
+        (&ended["state"], &ended["acknowledged"]["by"]),
+        (&json!("resolved"), &json!("operator"))
+    );
+    let changes: Vec<_> = ended["events"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|event| event["change"].clone())
+        .collect();
     assert_eq!(changes, ["raised", "escalated", "recovering", "resolved"]);
     assert_eq!(alerts(&app, "?state=open").await, Vec::<Value>::new());
 
@@ -80,7 +111,8 @@ async fn a_restart_keeps_an_alert_and_a_reset_ends_it() {
     cpu(&app, 0, 90.0).await;
     let before = alerts(&app, "").await;
     for command in ["restart", "reset"] {
-        app.admin_post(&format!("/api/admin/sensors/host/{command}"), json!({})).await;
+        app.admin_post(&format!("/api/admin/sensors/host/{command}"), json!({}))
+            .await;
         until(async || {
             let state = app.get("/api/sensors/host/state").await.body;
             (state["mode"] == "running").then_some(())
@@ -114,7 +146,9 @@ async fn a_list_goes_on_where_its_page_ended() {
     assert_eq!(rest["data"].as_array().unwrap()[..], whole[2..]);
     assert_eq!(rest["next"], Value::Null);
     for wrong in ["state=red", "level=loud", "cursor=x", "limit=0", "since=1h"] {
-        app.get(&format!("/api/alerts?{wrong}")).await.problem(400, "invalid-parameters");
+        app.get(&format!("/api/alerts?{wrong}"))
+            .await
+            .problem(400, "invalid-parameters");
     }
     app.get("/api/alerts/none").await.problem(404, "not-found");
     app.stop().await;
@@ -130,12 +164,17 @@ async fn a_silence_is_made_listed_and_ended() {
     });
     let made = send(&app, Method::POST, "/api/silences", Some(body)).await;
     assert_eq!(made.status, 201, "{}", made.text);
-    assert_eq!((&made.body["by"], &made.body["until"]), (&json!("operator"), &json!("2999-01-01T00:00:00Z")));
+    assert_eq!(
+        (&made.body["by"], &made.body["until"]),
+        (&json!("operator"), &json!("2999-01-01T00:00:00Z"))
+    );
     let listed = app.get("/api/silences").await.body;
     assert_eq!(listed["data"], json!([made.body]));
     let path = format!("/api/silences/{}", made.body["id"]);
     assert_eq!(send(&app, Method::DELETE, &path, None).await.status, 204);
-    send(&app, Method::DELETE, &path, None).await.problem(404, "not-found");
+    send(&app, Method::DELETE, &path, None)
+        .await
+        .problem(404, "not-found");
     assert_eq!(app.get("/api/silences").await.body["data"], json!([]));
 
     for wrong in [

@@ -305,7 +305,9 @@ impl Run<'_> {
             return;
         }
         let differs = !stored.as_ref().is_some_and(same);
-        alert.ordinal = alert.ordinal.max(stored.map_or(0, |row| row.ordinal.saturating_add(1)));
+        alert.ordinal = alert
+            .ordinal
+            .max(stored.map_or(0, |row| row.ordinal.saturating_add(1)));
         if differs {
             let change = match alert.state {
                 AlertState::NoData => AlertChange::NoData,

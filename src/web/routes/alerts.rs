@@ -82,10 +82,7 @@ pub struct Said {
         ("cursor" = Option<String>, Query, description = "`next` of the page before"),
     ),
     responses((status = 200, description = "A page", body = Listed<ListedAlert>)))]
-pub async fn list(
-    state: Data<AppState>,
-    request: HttpRequest,
-) -> Result<Json<Listed<ListedAlert>>, Problem> {
+pub async fn list(state: Data<AppState>, request: HttpRequest) -> Result<Json<Listed<ListedAlert>>, Problem> {
     let mut params = Params::read(&request, &["state", "level", "sensor", "rule", "limit", "cursor"])?;
     let filter = AlertFilter {
         states: params.parsed("state", STATES, states),
@@ -121,7 +118,9 @@ pub async fn one(
 ) -> Result<Json<AlertDetail>, Problem> {
     Params::read(&request, &[])?.finish()?;
     let alert = find(&state, &id).await?;
-    let events = alerts_of(&state)?.alert_events(alert.last.episode, EVENTS).await?;
+    let events = alerts_of(&state)?
+        .alert_events(alert.last.episode, EVENTS)
+        .await?;
     Ok(Json(AlertDetail {
         alert: listed(&state, &alert),
         events: events.iter().map(AlertBody::from).collect(),
@@ -144,7 +143,14 @@ pub async fn acknowledge(
 ) -> Result<Json<ListedAlert>, Problem> {
     let (by, comment) = body.json::<Said>()?.checked(&caller)?;
     let alert = find(&state, &id).await?;
-    audit(&state, &caller, "alert.acknowledge", &id, &format!("{by}: {comment}")).await;
+    audit(
+        &state,
+        &caller,
+        "alert.acknowledge",
+        &id,
+        &format!("{by}: {comment}"),
+    )
+    .await;
     let at = state.now();
     let said = Acknowledgement { by, at, comment };
     alerts_of(&state)?.acknowledge(alert.last.episode, &said).await?;
@@ -186,7 +192,7 @@ fn listed(state: &AppState, alert: &StoredAlert) -> ListedAlert {
         metric: metric.map(|metric| metric.to_string()),
         alert: AlertBody::from(&alert.last),
         ended: alert.ended.map(Time),
-        acknowledged: alert.acknowledged.as_ref().map(|said| AcknowledgedBody {
+        acknowledged: alert.said.acknowledged.as_ref().map(|said| AcknowledgedBody {
             by: said.by.clone(),
             at: Time(said.at),
             comment: said.comment.clone(),
@@ -197,7 +203,11 @@ fn listed(state: &AppState, alert: &StoredAlert) -> ListedAlert {
 const STATES: &str = "must be open, firing, recovering, no_data or resolved";
 
 fn states(text: &str) -> Option<Vec<AlertState>> {
-    let open = || AlertState::ALL.into_iter().filter(|state| *state != AlertState::Resolved);
+    let open = || {
+        AlertState::ALL
+            .into_iter()
+            .filter(|state| *state != AlertState::Resolved)
+    };
     match text {
         "open" => Some(open().collect()),
         // No row is ever pending.

@@ -117,7 +117,10 @@ impl SilenceWanted {
         }
         for (label, pattern) in &self.matchers {
             if label.len().max(pattern.len()) > MAX_PATTERN {
-                wrong("matchers", format!("must have labels and patterns of at most {MAX_PATTERN} bytes"));
+                wrong(
+                    "matchers",
+                    format!("must have labels and patterns of at most {MAX_PATTERN} bytes"),
+                );
             } else if let Err(error) = Pattern::parse(pattern) {
                 wrong("matchers", format!("has a pattern that cannot be used: {error}"));
             }
