@@ -325,12 +325,11 @@ impl Decider {
         let policy = self.policy.clone();
         let group = self.groups.get_mut(key)?;
         let timing = policy.timing(&group.receiver, &group.labels);
-        let due = group.due.is_some_and(|due| due <= now);
+        let mut due = group.due.is_none_or(|due| due <= now);
         let (mut changes, mut stand) = (Vec::new(), Vec::new());
         let (mut dropped, mut escalated) = (Vec::new(), Vec::new());
         let mut again: Option<Timestamp> = None;
         let mut look = |at: Timestamp| again = Some(again.map_or(at, |before: Timestamp| before.min(at)));
-        let mut held_back = false;
         for (episode, member) in &mut group.members {
             let Some(alert) = self.alerts.get(episode) else {
                 dropped.push(*episode);
@@ -357,11 +356,12 @@ impl Decider {
                     None => ("released", "Nothing holds it back any more.".to_owned()),
                 };
                 self.changed.decide(*episode, now, receiver, what, detail);
+                // What was held back has waited for long enough.
+                due |= why.is_none() && change.is_some();
                 member.held = why;
                 self.changed.member(key, *episode);
             }
             if let Some(Hold { until, .. }) = hold {
-                held_back |= change.is_some();
                 until.into_iter().for_each(&mut look);
                 continue;
             }
@@ -395,8 +395,8 @@ impl Decider {
         match (changes.is_empty(), group.due) {
             (false, Some(at)) if !due && !repeats => look(at),
             (false, _) => what.extend(changes),
-            // What is held back is told as soon as nothing holds it.
-            (true, Some(_)) if due && !held_back => {
+            // What is held back is told when nothing holds it any more.
+            (true, Some(_)) if due => {
                 group.due = None;
                 self.changed.group(key);
             }
@@ -489,12 +489,7 @@ impl Decider {
             if let Some(group) = self.groups.get_mut(key) {
                 group.sent += u32::from(!notification.digest);
                 group.last = Some(now);
-                // What is held back is told when nothing holds it.
-                group.due = group
-                    .members
-                    .values()
-                    .any(|member| member.held.is_some())
-                    .then_some(now);
+                group.due = None;
                 self.changed.group(key);
                 self.wake(key, now.saturating_add(1));
             }
