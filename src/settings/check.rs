@@ -173,6 +173,12 @@ pub(super) fn check(settings: &Settings, tree: &Node, problems: &mut Vec<Problem
         let receiver = key.rsplit_once('.').map_or("alerting", |(receiver, _)| receiver);
         must(false, &key, receiver, &message);
     }
+    for (at, rule) in settings.rules.iter().enumerate() {
+        let key = format!("rules[{at}]");
+        for (below, message) in rule.problems() {
+            must(false, &format!("{key}.{below}"), &key, &message);
+        }
+    }
     for (key, other, message) in found {
         // Or an item of it.
         let is_it = |problem: &str| {

@@ -91,9 +91,9 @@ pub struct Settings {
     #[serde(default)]
     pub outputs: BTreeMap<SourceName, OutputSettings>,
     pub series: SeriesTable,
+    pub alerting: AlertingSettings,
     /// Those of the user first; see [`RuleSettings`].
     pub rules: Vec<RuleSettings>,
-    pub alerting: AlertingSettings,
     /// What was configured but is not part of this version, such as `alerting`; to be logged.
     #[serde(skip)]
     pub unavailable: Vec<String>,

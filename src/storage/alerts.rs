@@ -24,6 +24,12 @@ pub trait Alerts: Send + Sync {
     /// The first one stays. `false` where there is no such alert, or somebody was first.
     async fn acknowledge(&self, episode: Episode, by: &Acknowledgement) -> Result<bool, StoreError>;
 
+    /// Puts one off until then; nobody is told of it before. `None` ends that. `false` where there is no such alert.
+    async fn shelve(&self, episode: Episode, shelf: Option<&Shelf>) -> Result<bool, StoreError>;
+
+    /// How many there are that are not resolved.
+    async fn alert_counts(&self) -> Result<AlertCounts, StoreError>;
+
     /// Those that have not ended at `now`, the newest first.
     async fn silences(&self, now: Timestamp) -> Result<Vec<Silence>, StoreError>;
 
@@ -51,7 +57,32 @@ pub struct StoredAlert {
     pub last: AlertEvent,
     /// When it was resolved.
     pub ended: Option<Timestamp>,
+    pub said: Said,
+}
+
+/// What people have said to an alert.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Said {
     pub acknowledged: Option<Acknowledgement>,
+    pub shelved: Option<Shelf>,
+}
+
+/// Nobody is to be told of it before then.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shelf {
+    pub by: String,
+    pub at: Timestamp,
+    pub until: Timestamp,
+    pub comment: String,
+}
+
+/// Alerts that are not resolved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct AlertCounts {
+    /// By level, the least grave first.
+    pub by_level: [u64; 4],
+    /// Those of them that nobody has acknowledged.
+    pub unacknowledged: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -17,6 +17,7 @@ pub mod error;
 mod gone;
 pub mod history;
 mod judgement;
+pub mod notices;
 pub mod null;
 pub mod outbox;
 pub mod postgres;
@@ -38,6 +39,7 @@ pub use commit::{
 };
 pub use error::{Cause, ErrorClass, StoreError};
 pub use history::History;
+pub use notices::Notices;
 pub use null::NullStore;
 pub use outbox::{Outbox, Wanted};
 pub use postgres::{EntrySettings, PostgresSettings, PostgresStore, Timescale};
@@ -155,6 +157,11 @@ pub trait Store: History {
 
     /// The side of it that people look after alerts by; `None` where none are kept.
     fn alerts(&self) -> Option<&dyn Alerts> {
+        None
+    }
+
+    /// The side of it that alerts go to people by; `None` where nobody is told.
+    fn notices(&self) -> Option<&dyn Notices> {
         None
     }
 

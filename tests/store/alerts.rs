@@ -66,7 +66,7 @@ pub async fn an_event_is_stored_once_and_the_row_is_the_last<F: Fixture>(fixture
     commit(&store, vec![batch(2, with(&[first.clone()]))]).await;
     let stored = alerts(&store).alert(Episode(1)).await.unwrap().unwrap();
     assert_eq!(
-        (&stored.last, stored.ended, stored.acknowledged),
+        (&stored.last, stored.ended, stored.said.acknowledged),
         (&first, None, None)
     );
 
@@ -183,7 +183,7 @@ pub async fn what_people_say_of_an_alert_stays<F: Fixture>(fixture: F) {
     commit(&store, vec![batch(3, with(&[event(1, 1, Resolved)]))]).await;
     let stored = alerts(&store).alert(Episode(1)).await.unwrap().unwrap();
     assert_eq!(
-        (stored.last.state, stored.acknowledged),
+        (stored.last.state, stored.said.acknowledged),
         (Resolved, Some(by("ada")))
     );
 }

@@ -1,6 +1,7 @@
 //! Alerting: what becomes of alerts that sensors raised, on their way to people.
 
 mod bounds;
+pub mod decide;
 pub mod deliver;
 pub mod links;
 pub mod mail;

@@ -131,7 +131,7 @@ impl Watch {
     pub fn deadline(&self, heard_at: ActiveTime, newest: Timestamp, lateness: Micros) -> Option<ActiveTime> {
         let due = self.life.due(&self.rule).map(|due| {
             let missing = due.saturating_add(slack(&self.rule, lateness)).since(newest);
-            heard_at + missing.max(0)
+            heard_at + missing.max(0) + 1
         });
         let quiet = self.patience().map(|after| heard_at + after);
         match (due, quiet) {
@@ -171,7 +171,8 @@ impl Watch {
         }
         if let Some(due) = run.life.due(rule) {
             let missing = due.saturating_add(slack(rule, lateness)).since(last.time);
-            if heard_at + missing.max(0) <= active {
+            // What is heard at the very end may say otherwise.
+            if heard_at + missing.max(0) + 1 <= active {
                 run.come_due();
             }
         }

@@ -11,7 +11,8 @@ use super::statement::{limit as bounded, number, text};
 use super::time::Time;
 use crate::domain::{AlertChange, AlertEvent, AlertState, Band, Episode, Level, SeriesId, Timestamp};
 use crate::storage::alerts::{
-    Acknowledgement, AlertFilter, Alerts, NewSilence, Numbered, Silence, StoredAlert, ended, events,
+    Acknowledgement, AlertCounts, AlertFilter, Alerts, NewSilence, Numbered, Said, Shelf, Silence,
+    StoredAlert, ended, events,
 };
 use crate::storage::outbox::News;
 use crate::storage::{CompleteBatch, ErrorClass, StoreError, StoredSensor};
@@ -141,7 +142,7 @@ pub(super) async fn restore(
 }
 
 /// Reads series, rule and begin, and then the columns of an event.
-fn event_of(row: &PgRow, at: usize) -> Result<AlertEvent, Fault> {
+pub(super) fn event_of(row: &PgRow, at: usize) -> Result<AlertEvent, Fault> {
     let word = |column: usize| row.try_get::<&str, _>(at + column);
     let time = |column: usize| row.try_get::<Time, _>(at + column).map(|Time(time)| time);
     let unknown = |what: &str| Fault::unreadable(format!("unknown {what} of an alert"));
@@ -167,18 +168,62 @@ fn event_of(row: &PgRow, at: usize) -> Result<AlertEvent, Fault> {
 }
 
 fn alert_of(row: &PgRow) -> Result<StoredAlert, Fault> {
-    let by: Option<String> = row.try_get(16)?;
-    let at: Option<Time> = row.try_get(17)?;
-    let comment: Option<String> = row.try_get(18)?;
     Ok(StoredAlert {
         last: event_of(row, 0)?,
         ended: row.try_get::<Option<Time>, _>(15)?.map(|Time(time)| time),
-        acknowledged: by.zip(at).map(|(by, Time(at))| Acknowledgement {
-            by,
-            at,
-            comment: comment.unwrap_or_default(),
-        }),
+        said: said_of(row, 16)?,
     })
+}
+
+/// Reads who acknowledged it, when and why, and who shelved it, when, until when and why.
+pub(super) fn said_of(row: &PgRow, at: usize) -> Result<Said, Fault> {
+    let words = |column: usize| row.try_get::<Option<String>, _>(at + column);
+    let time = |column: usize| {
+        Ok::<_, Fault>(
+            row.try_get::<Option<Time>, _>(at + column)?
+                .map(|Time(time)| time),
+        )
+    };
+    let acknowledged = words(0)?.zip(time(1)?).map(|(by, at)| (by, at, words(2)));
+    let shelved = words(3)?
+        .zip(time(4)?)
+        .zip(time(5)?)
+        .map(|((by, at), until)| (by, at, until, words(6)));
+    Ok(Said {
+        acknowledged: match acknowledged {
+            Some((by, at, comment)) => Some(Acknowledgement {
+                by,
+                at,
+                comment: comment?.unwrap_or_default(),
+            }),
+            None => None,
+        },
+        shelved: match shelved {
+            Some((by, at, until, comment)) => Some(Shelf {
+                by,
+                at,
+                until,
+                comment: comment?.unwrap_or_default(),
+            }),
+            None => None,
+        },
+    })
+}
+
+async fn counts(connection: &mut PgConnection) -> Result<AlertCounts, Fault> {
+    let rows: Vec<(String, bool, i64)> = sqlx::query_as(
+        "SELECT level, acknowledged_at IS NOT NULL, count(*) FROM alerts WHERE state <> 'resolved' GROUP BY 1, 2",
+    )
+    .fetch_all(connection)
+    .await?;
+    let mut counts = AlertCounts::default();
+    for (level, acknowledged, count) in rows {
+        let level = Level::parse(&level).ok_or_else(|| Fault::unreadable("unknown level of an alert"))?;
+        let count = count.unsigned_abs();
+        counts.by_level[level as usize] += count;
+        counts.unacknowledged += if acknowledged { 0 } else { count };
+    }
+    Ok(counts)
 }
 
 async fn list(connection: &mut PgConnection, filter: &AlertFilter) -> Result<Vec<StoredAlert>, Fault> {
@@ -197,7 +242,8 @@ async fn list(connection: &mut PgConnection, filter: &AlertFilter) -> Result<Vec
     let (began, episode) = filter.after.unwrap_or((Timestamp::MAX, Episode(i64::MAX)));
     let rows = sqlx::query(
         "SELECT series_id, rule, began, episode, ordinal, change, changed, state, level, value, threshold, low, high, flapping,
-             reason, ended, acknowledged_by, acknowledged_at, acknowledged_comment FROM alerts
+             reason, ended, acknowledged_by, acknowledged_at, acknowledged_comment, shelved_by,
+             shelved_at, shelved_until, shelved_comment FROM alerts
          WHERE (began, episode) < ($1, $2) AND ($3::text[] IS NULL OR state = ANY($3)) AND ($4::text[] IS NULL OR level = ANY($4))
              AND ($5::integer[] IS NULL OR series_id = ANY($5)) AND ($6::text IS NULL OR rule = $6)
          ORDER BY began DESC, episode DESC LIMIT $7",
@@ -217,7 +263,8 @@ async fn list(connection: &mut PgConnection, filter: &AlertFilter) -> Result<Vec
 async fn one(connection: &mut PgConnection, episode: Episode) -> Result<Option<StoredAlert>, Fault> {
     let row = sqlx::query(
         "SELECT series_id, rule, began, episode, ordinal, change, changed, state, level, value, threshold, low, high, flapping,
-             reason, ended, acknowledged_by, acknowledged_at, acknowledged_comment FROM alerts WHERE episode = $1",
+             reason, ended, acknowledged_by, acknowledged_at, acknowledged_comment, shelved_by,
+             shelved_at, shelved_until, shelved_comment FROM alerts WHERE episode = $1",
     )
     .bind(episode.0)
     .fetch_optional(connection)
@@ -318,6 +365,20 @@ impl Alerts for PostgresStore {
         .bind(text(&said.comment).into_owned())
         .bind(episode.0);
         Ok(self.write("acknowledging an alert", query).await?.rows_affected() > 0)
+    }
+
+    async fn shelve(&self, episode: Episode, shelf: Option<&Shelf>) -> Result<bool, StoreError> {
+        let query = sqlx::query("UPDATE alerts SET shelved_by = $1, shelved_at = $2, shelved_until = $3, shelved_comment = $4 WHERE episode = $5")
+        .bind(shelf.map(|shelf| text(&shelf.by).into_owned()))
+        .bind(shelf.map(|shelf| Time(shelf.at)))
+        .bind(shelf.map(|shelf| Time(shelf.until)))
+        .bind(shelf.map(|shelf| text(&shelf.comment).into_owned()))
+        .bind(episode.0);
+        Ok(self.write("shelving an alert", query).await?.rows_affected() > 0)
+    }
+
+    async fn alert_counts(&self) -> Result<AlertCounts, StoreError> {
+        ask!(self, "counting alerts", counts)
     }
 
     async fn silences(&self, now: Timestamp) -> Result<Vec<Silence>, StoreError> {

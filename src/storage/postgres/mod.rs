@@ -23,6 +23,7 @@ mod leader;
 mod ledger;
 mod lock;
 mod migrate;
+mod notices;
 mod outbox;
 mod partitions;
 #[cfg(test)]
@@ -59,8 +60,8 @@ use self::partitions::{Layout, Partitions, Table};
 use self::rollup::Keeper;
 use self::snapshot::{LIMITED, Snapshot, UNHURRIED, in_snapshot};
 use super::{
-    Alerts, Archives, Claimed, CommitGroup, CommitReport, ErrorClass, InstanceId, Loaded, Numbers, Outbox,
-    Scope, SensorDefinition, SeriesDefinition, Store, StoreError, Wanted, WriterState,
+    Alerts, Archives, Claimed, CommitGroup, CommitReport, ErrorClass, InstanceId, Loaded, Notices, Numbers,
+    Outbox, Scope, SensorDefinition, SeriesDefinition, Store, StoreError, Wanted, WriterState,
 };
 use crate::domain::{ActiveTime, BatchNumber, SensorKey, SourceName, Timestamp};
 
@@ -471,6 +472,10 @@ impl Store for PostgresStore {
     }
 
     fn alerts(&self) -> Option<&dyn Alerts> {
+        Some(self)
+    }
+
+    fn notices(&self) -> Option<&dyn Notices> {
         Some(self)
     }
 

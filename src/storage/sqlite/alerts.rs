@@ -12,7 +12,8 @@ use crate::domain::{
     AlertChange, AlertEvent, AlertState, Band, Episode, Level, SensorKey, SeriesId, Timestamp,
 };
 use crate::storage::alerts::{
-    Acknowledgement, AlertFilter, Alerts, NewSilence, Numbered, Silence, StoredAlert, ended, events,
+    Acknowledgement, AlertCounts, AlertFilter, Alerts, NewSilence, Numbered, Said, Shelf, Silence,
+    StoredAlert, ended, events,
 };
 use crate::storage::outbox::News;
 use crate::storage::{CompleteBatch, ErrorClass, StoreError, StoredSensor};
@@ -158,7 +159,7 @@ pub(super) async fn alarmed(connection: &mut SqliteConnection) -> Result<Vec<Sen
 }
 
 /// Reads series, rule and begin, and then the columns of an event.
-fn event_of(row: &SqliteRow, at: usize) -> Result<AlertEvent, Fault> {
+pub(super) fn event_of(row: &SqliteRow, at: usize) -> Result<AlertEvent, Fault> {
     let word = |column: usize| row.try_get::<&str, _>(at + column);
     let unknown = |what: &str| Fault::unreadable(format!("unknown {what} of an alert"));
     Ok(AlertEvent {
@@ -183,18 +184,57 @@ fn event_of(row: &SqliteRow, at: usize) -> Result<AlertEvent, Fault> {
 }
 
 fn alert_of(row: &SqliteRow) -> Result<StoredAlert, Fault> {
-    let by: Option<String> = row.try_get(16)?;
-    let at: Option<i64> = row.try_get(17)?;
-    let comment: Option<String> = row.try_get(18)?;
     Ok(StoredAlert {
         last: event_of(row, 0)?,
         ended: row.try_get::<Option<i64>, _>(15)?.map(Timestamp),
-        acknowledged: by.zip(at).map(|(by, at)| Acknowledgement {
-            by,
-            at: Timestamp(at),
-            comment: comment.unwrap_or_default(),
-        }),
+        said: said_of(row, 16)?,
     })
+}
+
+/// Reads who acknowledged it, when and why, and who shelved it, when, until when and why.
+pub(super) fn said_of(row: &SqliteRow, at: usize) -> Result<Said, Fault> {
+    let words = |column: usize| row.try_get::<Option<String>, _>(at + column);
+    let time = |column: usize| Ok::<_, Fault>(row.try_get::<Option<i64>, _>(at + column)?.map(Timestamp));
+    let acknowledged = words(0)?.zip(time(1)?).map(|(by, at)| (by, at, words(2)));
+    let shelved = words(3)?
+        .zip(time(4)?)
+        .zip(time(5)?)
+        .map(|((by, at), until)| (by, at, until, words(6)));
+    Ok(Said {
+        acknowledged: match acknowledged {
+            Some((by, at, comment)) => Some(Acknowledgement {
+                by,
+                at,
+                comment: comment?.unwrap_or_default(),
+            }),
+            None => None,
+        },
+        shelved: match shelved {
+            Some((by, at, until, comment)) => Some(Shelf {
+                by,
+                at,
+                until,
+                comment: comment?.unwrap_or_default(),
+            }),
+            None => None,
+        },
+    })
+}
+
+async fn counts(connection: &mut SqliteConnection) -> Result<AlertCounts, Fault> {
+    let rows: Vec<(String, bool, i64)> = sqlx::query_as(
+        "SELECT level, acknowledged_at IS NOT NULL, count(*) FROM alerts INDEXED BY alerts_open WHERE state <> 'resolved' GROUP BY 1, 2",
+    )
+    .fetch_all(connection)
+    .await?;
+    let mut counts = AlertCounts::default();
+    for (level, acknowledged, count) in rows {
+        let level = Level::parse(&level).ok_or_else(|| Fault::unreadable("unknown level of an alert"))?;
+        let count = count.unsigned_abs();
+        counts.by_level[level as usize] += count;
+        counts.unacknowledged += if acknowledged { 0 } else { count };
+    }
+    Ok(counts)
 }
 
 async fn list(connection: &mut SqliteConnection, filter: &AlertFilter) -> Result<Vec<StoredAlert>, Fault> {
@@ -214,7 +254,8 @@ async fn list(connection: &mut SqliteConnection, filter: &AlertFilter) -> Result
     let (began, episode) = filter.after.unwrap_or((Timestamp::MAX, Episode(i64::MAX)));
     let rows = sqlx::query(
         "SELECT series_id, rule, began, episode, ordinal, change, changed, state, level, value, threshold, low, high, flapping,
-             reason, ended, acknowledged_by, acknowledged_at, acknowledged_comment FROM alerts
+             reason, ended, acknowledged_by, acknowledged_at, acknowledged_comment, shelved_by,
+             shelved_at, shelved_until, shelved_comment FROM alerts
          WHERE (began, episode) < (?1, ?2)
              AND (?3 IS NULL OR state IN (SELECT value FROM json_each(?3)))
              AND (?4 IS NULL OR level IN (SELECT value FROM json_each(?4)))
@@ -237,7 +278,8 @@ async fn list(connection: &mut SqliteConnection, filter: &AlertFilter) -> Result
 async fn one(connection: &mut SqliteConnection, episode: Episode) -> Result<Option<StoredAlert>, Fault> {
     let row = sqlx::query(
         "SELECT series_id, rule, began, episode, ordinal, change, changed, state, level, value, threshold, low, high, flapping,
-             reason, ended, acknowledged_by, acknowledged_at, acknowledged_comment FROM alerts WHERE episode = ?",
+             reason, ended, acknowledged_by, acknowledged_at, acknowledged_comment, shelved_by,
+             shelved_at, shelved_until, shelved_comment FROM alerts WHERE episode = ?",
     )
     .bind(episode.0)
     .fetch_optional(connection)
@@ -319,6 +361,20 @@ impl Alerts for SqliteStore {
         .bind(&said.comment)
         .bind(episode.0);
         Ok(self.write("acknowledging an alert", query).await?.rows_affected() > 0)
+    }
+
+    async fn shelve(&self, episode: Episode, shelf: Option<&Shelf>) -> Result<bool, StoreError> {
+        let query = sqlx::query("UPDATE alerts SET shelved_by = ?, shelved_at = ?, shelved_until = ?, shelved_comment = ? WHERE episode = ?")
+        .bind(shelf.map(|shelf| shelf.by.clone()))
+        .bind(shelf.map(|shelf| shelf.at.0))
+        .bind(shelf.map(|shelf| shelf.until.0))
+        .bind(shelf.map(|shelf| shelf.comment.clone()))
+        .bind(episode.0);
+        Ok(self.write("shelving an alert", query).await?.rows_affected() > 0)
+    }
+
+    async fn alert_counts(&self) -> Result<AlertCounts, StoreError> {
+        ask!(self, "counting alerts", counts)
     }
 
     async fn silences(&self, now: Timestamp) -> Result<Vec<Silence>, StoreError> {

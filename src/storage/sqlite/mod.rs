@@ -17,6 +17,7 @@ mod fault;
 mod history;
 mod ledger;
 mod lock;
+mod notices;
 mod outbox;
 mod positions;
 mod readings;
@@ -40,8 +41,8 @@ use sqlx::{Sqlite, Transaction};
 use self::connection::{Readers, Writer, finish};
 use self::fault::Fault;
 use super::{
-    Alerts, Archives, Claimed, CommitGroup, CommitReport, ErrorClass, InstanceId, Loaded, Numbers, Outbox,
-    Scope, SensorDefinition, SeriesDefinition, Store, StoreError, Wanted, WriterState,
+    Alerts, Archives, Claimed, CommitGroup, CommitReport, ErrorClass, InstanceId, Loaded, Notices, Numbers,
+    Outbox, Scope, SensorDefinition, SeriesDefinition, Store, StoreError, Wanted, WriterState,
 };
 use crate::domain::{ActiveTime, BatchNumber, SensorKey, SourceName};
 
@@ -286,6 +287,10 @@ impl Store for SqliteStore {
     }
 
     fn alerts(&self) -> Option<&dyn Alerts> {
+        Some(self)
+    }
+
+    fn notices(&self) -> Option<&dyn Notices> {
         Some(self)
     }
 

@@ -192,7 +192,7 @@ fn listed(state: &AppState, alert: &StoredAlert) -> ListedAlert {
         metric: metric.map(|metric| metric.to_string()),
         alert: AlertBody::from(&alert.last),
         ended: alert.ended.map(Time),
-        acknowledged: alert.acknowledged.as_ref().map(|said| AcknowledgedBody {
+        acknowledged: alert.said.acknowledged.as_ref().map(|said| AcknowledgedBody {
             by: said.by.clone(),
             at: Time(said.at),
             comment: said.comment.clone(),
