@@ -25,17 +25,17 @@ fn an_output_is_read_shown_and_checked() {
     assert_eq!(again.outputs, settings.outputs);
 
     let found = problems(load(
-        "[outputs.a]\nkind = 'kafka'\nbrokers = []\ntopics = { readings = 'a b', alerts = 'c' }
+        "[outputs.a]\nkind = 'kafka'\nbrokers = []\ntopics = { readings = 'a b', stars = 'c' }
          options = { acks = '0', 'message.timeout.ms' = 5, 'sasl.password' = 'hunter2', 'no.such' = 1 }
          [outputs.b]\nkind = 'mqtt'\nbrokers = ['mqtt://a']\ntopics = { readings = 'x/+', windows = '{sensor}' }\npassword_file = 'p'
          [outputs.c]\nkind = 'kafka'\nbrokers = 'a'\n[outputs.d]\nkind = 'pigeon'
          [outputs.e]\nkind = 'redis'\nurl = 'redis://:hunter2@a'\nlatest = 'l:'\nstreams = { anomalies = 'l:events' }\nusername = 'u'
-         tls = { cert_file = 'c' }\nmax_entries = 0\nttl = '0s'\nchannels = { alerts = 'c' }
+         tls = { cert_file = 'c' }\nmax_entries = 0\nttl = '0s'\nchannels = { stars = 'c' }
          [outputs.f]\nkind = 'redis'\nurl = 'a'",
     ));
     for key in [
         "outputs.a.brokers",
-        "outputs.a.topics.alerts",
+        "outputs.a.topics.stars",
         "outputs.a.topics.readings",
         "outputs.a.options.acks",
         "outputs.a.options.message.timeout.ms",
@@ -52,7 +52,7 @@ fn an_output_is_read_shown_and_checked() {
         "outputs.e.tls.cert_file",
         "outputs.e.max_entries",
         "outputs.e.ttl",
-        "outputs.e.channels.alerts",
+        "outputs.e.channels.stars",
         "outputs.f.url",
         "outputs.f.latest",
         "outputs.d.kind must be one of `kafka`, `mqtt`, `redis`",

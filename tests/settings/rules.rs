@@ -136,6 +136,10 @@ fn every_mistake_is_told_with_its_key() {
          [[rules]]
          name = 'd'
          condition = {}
+         level = { warning = 1.0 }
+         [[rules]]
+         name = 'e'
+         condition = { above = 1.0, rate = '0s' }
          level = {}",
     ));
     let expected = [
@@ -151,12 +155,12 @@ fn every_mistake_is_told_with_its_key() {
         "rules[2].condition.below must not be more than `above`: every value would be an alert",
         "rules[2].condition.clear_above must not be less than `below`",
         "rules[2].condition.rate and `window` do not go together",
-        "rules[2].condition.rate must be more than 0",
         "rules[2].level must have ratios of 1.0 and more: below the limit there is no alert",
         "rules[2].no_data must be more than 0",
         "rules[3].condition must have either `above` and/or `below`, or `detector`, or `silence`",
         "rules[3].level by ratio is only for a rule with `above` or `below`",
-        "rules[3].level needs at least one level",
+        "rules[4].condition.rate must be more than 0",
+        "rules[4].level needs at least one level",
     ];
     assert_eq!(found, expected);
 }
