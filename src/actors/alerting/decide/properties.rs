@@ -48,7 +48,7 @@ fn policies() -> impl Strategy<Value = Policy> {
     (
         0..60i64,
         1..400i64,
-        1..5_000i64,
+        300..5_000i64,
         1..6u32,
         0..300i64,
         1..4usize,
@@ -144,7 +144,7 @@ fn of<'r>(
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(100))]
 
     #[test]
     fn crashes_change_nothing(policy in policies(), steps in steps(), restarts in prop::collection::vec(any::<bool>(), 7)) {
