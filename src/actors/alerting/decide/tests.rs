@@ -79,6 +79,7 @@ pub(super) struct Rig {
     pub said: BTreeMap<Episode, Said>,
     pub silences: Vec<Silence>,
     ids: i64,
+    now: Timestamp,
 }
 
 impl Rig {
@@ -94,6 +95,7 @@ impl Rig {
             said: BTreeMap::new(),
             silences: Vec::new(),
             ids: 0,
+            now: at(0),
         }
     }
 
@@ -149,10 +151,11 @@ impl Rig {
     pub fn wait(&mut self, second: i64) -> Vec<Notification> {
         let mut told = Vec::new();
         while let Some(next) = self.decider.next().filter(|next| *next <= at(second)) {
-            let decided = self.step(next.max(at(0)));
+            let decided = self.step(next);
             told.extend(decided);
             assert!(self.decider.next().is_none_or(|after| after > next), "it goes on");
         }
+        self.now = self.now.max(at(second));
         told
     }
 
@@ -160,7 +163,10 @@ impl Rig {
         self.step(at(second))
     }
 
+    /// Time does not go back, also after a restart, when everything wants to be looked at.
     fn step(&mut self, now: Timestamp) -> Vec<Notification> {
+        self.now = self.now.max(now);
+        let now = self.now;
         let said = self.said.iter().map(|(episode, said)| (*episode, said.clone()));
         self.decider.hear(now, said.collect(), self.silences.clone());
         self.decider.settle(now);
