@@ -91,10 +91,10 @@ pub struct Settings {
     #[serde(default)]
     pub outputs: BTreeMap<SourceName, OutputSettings>,
     pub series: SeriesTable,
-    pub alerting: AlertingSettings,
     /// Those of the user first; see [`RuleSettings`].
     pub rules: Vec<RuleSettings>,
-    /// What was configured but is not part of this version, such as `alerting`; to be logged.
+    pub alerting: AlertingSettings,
+    /// What was configured but is not part of this version, such as `alerting.routes`; to be logged.
     #[serde(skip)]
     pub unavailable: Vec<String>,
 }
@@ -166,21 +166,20 @@ impl Settings {
 /// Takes out what is not part of this version, and names it.
 fn take_unavailable(tree: &mut Node) -> Vec<String> {
     let mut taken = Vec::new();
-    if let tree::Content::Table(sections) = &mut tree.content {
-        if let Some(tree::Content::Table(alerting)) =
-            sections.get_mut("alerting").map(|node| &mut node.content)
-        {
-            for name in UNAVAILABLE_ALERTING {
-                taken.extend(alerting.remove(name).map(|_| format!("alerting.{name}")));
-            }
-            // They are read and checked, but no alert is sent to anybody yet.
-            let unsent = [
-                ("receivers", "alerting.receivers (but for test-email)"),
-                ("summary", "alerting.summary"),
-            ];
-            let unsent = unsent.iter().filter(|(name, _)| alerting.contains_key(*name));
-            taken.extend(unsent.map(|(_, what)| (*what).to_owned()));
+    if let tree::Content::Table(sections) = &mut tree.content
+        && let Some(alerting) = sections.get_mut("alerting")
+        && let tree::Content::Table(alerting) = &mut alerting.content
+    {
+        for name in UNAVAILABLE_ALERTING {
+            taken.extend(alerting.remove(name).map(|_| format!("alerting.{name}")));
         }
+        // They are read and checked, but no alert is sent to anybody yet.
+        let unsent = [
+            ("receivers", "alerting.receivers (but for test-email)"),
+            ("summary", "alerting.summary"),
+        ];
+        let unsent = unsent.iter().filter(|(name, _)| alerting.contains_key(*name));
+        taken.extend(unsent.map(|(_, what)| (*what).to_owned()));
     }
     taken
 }
