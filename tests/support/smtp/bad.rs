@@ -106,7 +106,9 @@ async fn serve(
             return Ok(());
         }
         Behavior::Talks => loop {
-            stream.write_all(format!("220-{}\r\n", "x".repeat(400)).as_bytes()).await?;
+            stream
+                .write_all(format!("220-{}\r\n", "x".repeat(400)).as_bytes())
+                .await?;
         },
         Behavior::Mumbles => loop {
             stream.write_all(&[b'x'; 1_000]).await?;

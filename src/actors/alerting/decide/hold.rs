@@ -79,8 +79,10 @@ impl Sources {
             if !inhibition.target.accept(labels) || inhibition.source.accept(labels) {
                 continue;
             }
-            let values = values(labels, &inhibition.equal)?;
-            if let Some(source) = self.0.get(&(place, values)).and_then(BTreeSet::first) {
+            let source = values(labels, &inhibition.equal)
+                .and_then(|values| self.0.get(&(place, values)))
+                .and_then(BTreeSet::first);
+            if let Some(source) = source {
                 return Some(Hold {
                     why: format!("hidden by {:?} behind alert {}", inhibition.name, source.0),
                     until: None,
