@@ -84,8 +84,9 @@ async fn killed_again_and_again_it_tells_every_alert_in_order() {
         let seen = times.entry(id.clone()).or_default();
         *seen += 1;
         if *seen == 1 {
-            let local = id.split('@').next().unwrap();
-            let (thread, ordinal) = local.rsplit_once('-').unwrap();
+            let mail = message(mail);
+            let said = mail.header("X-Sensorhive-Notification").unwrap();
+            let (thread, ordinal) = said.as_text().unwrap().rsplit_once('-').unwrap();
             threads
                 .entry(thread.to_owned())
                 .or_default()
@@ -101,11 +102,10 @@ async fn killed_again_and_again_it_tells_every_alert_in_order() {
         let wanted: Vec<String> = (0..ordinals.len()).map(|ordinal| ordinal.to_string()).collect();
         assert_eq!(ordinals, &wanted, "{thread} is in order");
     }
-    let resolved = mails.iter().filter(|mail| subject(mail).contains("RESOLVED"));
-    let resolved: std::collections::BTreeSet<_> = resolved
-        .map(|mail| message(mail).message_id().unwrap().to_owned())
-        .collect();
-    assert_eq!(resolved.len() as i64, raised, "no end is lost");
+    let ends =
+        "SELECT count(DISTINCT e.episode) FROM alert_events e JOIN notified_alerts n USING (episode, ordinal)
+        JOIN notifications s USING (seq) WHERE e.change = 'resolved' AND s.state = 'sent'";
+    assert_eq!(number(&place, ends).await, raised, "no end is lost");
     let repeated = mails.len() as i64 - made;
     assert!(repeated <= kills() as i64, "at most one a kill");
     report(&format!(

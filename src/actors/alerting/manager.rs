@@ -119,14 +119,16 @@ async fn decide(
         let seen = progress.borrow_and_update().alerts;
         let waiting = notices.waiting_events(AT_ONCE).await?;
         let more = waiting.len() == AT_ONCE;
+        // Who is silenced before an event must not be told of it.
+        let hears = heard || !waiting.is_empty();
         let now = parts.clock.now();
         for event in waiting {
             decider.notice(now, event);
         }
-        if heard || look_at <= Instant::now() {
+        if hears || look_at <= Instant::now() {
             decider.hear(now, notices.said().await?, alerts.silences(now).await?);
             look_at = Instant::now() + LOOK_EVERY;
-            if !heard && !leads(parts.store.as_ref()).await {
+            if !hears && !leads(parts.store.as_ref()).await {
                 return Ok(());
             }
         }
