@@ -16,6 +16,8 @@ mod history;
 mod instances;
 #[path = "store/ledger.rs"]
 mod ledger;
+#[path = "store/notices.rs"]
+mod notices;
 #[path = "store/outbox.rs"]
 mod outbox;
 #[path = "store/positions.rs"]
@@ -155,6 +157,10 @@ on_every_store! {
         what_people_say_of_an_alert_stays,
         silences_last_until_they_end,
         events_are_in_the_outbox_once;
+    notices:
+        what_was_decided_is_there_again,
+        a_notification_is_leased_and_done_once,
+        what_was_shelved_is_said_until_it_is_over;
     outbox:
         only_what_was_stored_is_in_it,
         windows_and_anomalies_are_in_it_once_and_revisions_too,

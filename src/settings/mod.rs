@@ -63,16 +63,7 @@ pub const DEFAULTS: &str = include_str!("../../config/default.toml");
 const DEMO: &str = include_str!("../../config/demo.toml");
 
 /// Keys of `alerting` that are known but not part of this version.
-const UNAVAILABLE_ALERTING: [&str; 8] = [
-    "group_by",
-    "group_wait",
-    "group_interval",
-    "repeat_interval",
-    "routes",
-    "inhibit",
-    "maintenance",
-    "schedules",
-];
+const UNAVAILABLE_ALERTING: [&str; 1] = ["schedules"];
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -173,13 +164,10 @@ fn take_unavailable(tree: &mut Node) -> Vec<String> {
         for name in UNAVAILABLE_ALERTING {
             taken.extend(alerting.remove(name).map(|_| format!("alerting.{name}")));
         }
-        // They are read and checked, but no alert is sent to anybody yet.
-        let unsent = [
-            ("receivers", "alerting.receivers (but for test-email)"),
-            ("summary", "alerting.summary"),
-        ];
-        let unsent = unsent.iter().filter(|(name, _)| alerting.contains_key(*name));
-        taken.extend(unsent.map(|(_, what)| (*what).to_owned()));
+        // It is read and checked, but not sent yet.
+        if alerting.contains_key("summary") {
+            taken.push("alerting.summary".to_owned());
+        }
     }
     taken
 }

@@ -5,6 +5,7 @@
 //! nothing behind but the database; the address is bound before that is opened. One service at a time runs on a database, or
 //! several that say so.
 
+pub mod alerting;
 pub mod catalog;
 mod file;
 mod http_poll;
@@ -86,6 +87,10 @@ pub enum StartError {
         name: SourceName,
         error: KafkaSetupError,
     },
+    #[error(transparent)]
+    Receiver(receivers::ReceiverError),
+    #[error("the pages behind links cannot be made: {0}")]
+    Page(String),
     #[error("output `{name}`: {error}")]
     KafkaOutput {
         name: SourceName,
@@ -151,6 +156,7 @@ impl Service {
         let pushed = Intake::new(plan::name("http"), pipeline.rails.clone(), intakes.clone());
         let ingest = HttpIngest::new(pushed, store.clone(), settings.http.request_timeout);
         let outputs = outputs::start(&mut pipeline, settings).await?;
+        let alerting = alerting::start(&mut pipeline, settings).await?;
         let mut sources = sources::start(&mut pipeline, settings, &intakes)?;
         let tokens = Arc::new(TokenService::new(store.clone()));
         let mqtt_address = mqtt.as_ref().map(|mqtt| mqtt.address);
@@ -174,6 +180,7 @@ impl Service {
             ingest: Arc::new(ingest),
             sources,
             outputs,
+            alerting,
             tokens,
             started_at,
             shutting_down: Arc::new(AtomicBool::new(false)),

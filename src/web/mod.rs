@@ -34,6 +34,6 @@ pub use problem::Problem;
 pub use routes::inventory;
 pub use server::{ServeError, bind, serve};
 pub use shared::Shared;
-pub use state::{AppState, OutputEntry, SourceEntry};
+pub use state::{AlertingEntry, AppState, OutputEntry, SourceEntry};
 pub use tokens::TokenService;
 pub use ws::LiveEntry;

@@ -14,6 +14,9 @@ use super::shared::Shared;
 use super::tokens::TokenService;
 use super::ws::LiveEntry;
 use crate::actors::Rails;
+use crate::actors::alerting::Bell;
+use crate::actors::alerting::links::LinkKey;
+use crate::actors::alerting::page::Pages;
 use crate::actors::ingest::{HttpIngest, Intake, Seek, SeekError, SeekedTo, SourceCommand, SourceStatus};
 use crate::actors::latest::Latest;
 use crate::actors::outputs::{OutputCommand, OutputStatus};
@@ -47,6 +50,7 @@ pub struct AppState {
     /// Every source but that of HTTP, which is no actor.
     pub sources: BTreeMap<SourceName, SourceEntry>,
     pub outputs: BTreeMap<SourceName, OutputEntry>,
+    pub alerting: AlertingEntry,
     pub tokens: Arc<TokenService>,
     pub started_at: Timestamp,
     /// Set when the drain begins: nothing is taken in any more.
@@ -70,6 +74,16 @@ pub struct OutputEntry {
     pub kind: &'static str,
     pub handle: Arc<Handle>,
     pub control: Recipient<OutputCommand>,
+}
+
+/// Where people act on alerts.
+#[derive(Debug, Default)]
+pub struct AlertingEntry {
+    /// Rung when somebody has said something.
+    pub bell: Bell,
+    /// What links in notifications are signed with.
+    pub links: Option<LinkKey>,
+    pub pages: Option<Pages>,
 }
 
 impl OutputEntry {

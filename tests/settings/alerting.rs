@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use sensorhive::domain::Level;
 use sensorhive::settings::{MailEncryption, ReceiverSettings};
+use sensorhive::startup::alerting::policy;
 
 use crate::{load, problems};
 
@@ -123,4 +125,62 @@ fn every_mistake_of_a_receiver_is_told_and_no_secret() {
         );
     }
     assert!(!found.join(" ").contains("hunter2"));
+}
+
+const OPS: &str = "[alerting.receivers.ops]\nkind = 'webhook'\nurl = 'https://example.org/hook'\n";
+
+#[test]
+fn who_is_told_is_read_as_it_is_written() {
+    let settings = load(&format!(
+        "[alerting]\ngroup_by = ['site']\ngroup_wait = '5s'\n{OPS}
+         [[alerting.routes]]\nreceiver = 'ops'\nmatch = {{ sensor = 'boiler-*' }}\ncontinue = false\nescalate_after = '10m'\nescalate_to = 'ops'
+         [[alerting.routes]]\nreceiver = 'ops'\nmin_level = 'critical'\ngroup_wait = '0s'\ngroup_by = ['rule']
+         [[alerting.inhibit]]\nname = 'gateway'\nsource = {{ rule = 'dead' }}\ntarget = {{}}\nequal = ['gateway']
+         [[alerting.maintenance]]\nname = 'nights'\ndays = ['mon', 'sun']\nstart = '22:30'\nend = '06:00'\nutc_offset = '-01:30'
+         [[alerting.maintenance]]\nname = 'once'\nfrom = '2026-05-01T00:00:00Z'\nuntil = '2026-05-02T00:00:00Z'
+         [[rules]]\nname = 'r'\ncondition = {{ above = 1.0 }}\nrunbook = 'https://example.org/r'"
+    ))
+    .unwrap();
+    let again = load(&settings.to_toml().unwrap()).unwrap();
+    assert_eq!(again.alerting, settings.alerting);
+    let policy = policy(&settings.alerting, &settings.rules);
+    let routes = &policy.routes;
+    assert_eq!(
+        (routes[0].min_level, routes[0].goes_on, routes[0].timing.wait),
+        (Level::Warning, false, 5_000_000)
+    );
+    assert_eq!(
+        (&routes[0].group_by[..], routes[1].timing.wait),
+        (&["site".to_owned()][..], 0)
+    );
+    assert_eq!(routes[0].timing.escalation.as_ref().unwrap().after, 600_000_000);
+    assert_eq!(routes[1].timing.repeat, 4 * 3_600_000_000);
+    assert_eq!(
+        (policy.burst, policy.every, policy.maintenance.len()),
+        (20, 120_000_000, 2)
+    );
+    assert_eq!(policy.runbooks["r"], "https://example.org/r");
+}
+
+#[test]
+fn every_mistake_of_a_route_is_told() {
+    let found = problems(load(&format!(
+        "[alerting]\nburst = 0\nrepeat_interval = '0s'\n{OPS}
+         [[alerting.routes]]\nreceiver = 'nobody'\nescalate_to = 'ops'
+         [[alerting.maintenance]]\nname = 'never'
+         [[alerting.maintenance]]\nname = 'half'\nstart = '25:00'"
+    )));
+    for problem in [
+        "alerting.burst",
+        "alerting.repeat_interval",
+        "alerting.routes[0].receiver is not in",
+        "alerting.routes[0].escalate_to and",
+        "alerting.maintenance[0].from",
+        "alerting.maintenance[1].start must be a time of day",
+    ] {
+        assert!(
+            found.iter().any(|found| found.starts_with(problem)),
+            "{problem} is missing in {found:#?}"
+        );
+    }
 }

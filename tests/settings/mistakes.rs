@@ -172,6 +172,6 @@ fn settings_that_do_not_fit_together_are_refused() {
 
 #[test]
 fn what_is_not_built_yet_is_accepted_and_named() {
-    let settings = load("[alerting]\ngroup_wait = '30s'").unwrap();
-    assert_eq!(settings.unavailable, ["alerting.group_wait"]);
+    let settings = load("[alerting]\nschedules = []").unwrap();
+    assert_eq!(settings.unavailable, ["alerting.schedules"]);
 }

@@ -14,7 +14,7 @@ fn alerts(store: &impl Store) -> &dyn Alerts {
 }
 
 /// The event with this ordinal of an episode of series 0 and 2.
-fn event(episode: i64, ordinal: u32, state: AlertState) -> AlertEvent {
+pub fn event(episode: i64, ordinal: u32, state: AlertState) -> AlertEvent {
     AlertEvent {
         episode: Episode(episode),
         ordinal,
@@ -40,7 +40,7 @@ fn event(episode: i64, ordinal: u32, state: AlertState) -> AlertEvent {
     }
 }
 
-fn with(events: &[AlertEvent]) -> SliceOutcome {
+pub fn with(events: &[AlertEvent]) -> SliceOutcome {
     SliceOutcome {
         alerts: events.to_vec(),
         ..SliceOutcome::default()

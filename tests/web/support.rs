@@ -127,6 +127,7 @@ impl App {
             ingest: Arc::new(HttpIngest::new(http, store.clone(), Duration::from_secs(20))),
             sources: BTreeMap::from([(SourceName::parse("quiet").unwrap(), entry)]),
             outputs: BTreeMap::new(),
+            alerting: Default::default(),
             tokens: Arc::new(TokenService::new(store)),
             started_at,
             shutting_down: Arc::new(AtomicBool::new(false)),

@@ -105,7 +105,7 @@ impl Maintenance {
 }
 
 /// Whether this instance does what is done once for all.
-pub(super) async fn leads(store: &dyn Store) -> bool {
+pub(in crate::actors) async fn leads(store: &dyn Store) -> bool {
     store.lead().await.unwrap_or_else(|error| {
         tracing::warn!(%error, "it could not be found out which instance leads");
         false

@@ -13,6 +13,8 @@ pub struct Progress {
     pub committed: u64,
     /// The last batch that committed, in any epoch.
     pub last: Option<BatchNumber>,
+    /// Changes with every commit that may have held events of alerts.
+    pub alerts: u64,
 }
 
 /// Resolves when all ordinals below `ordinal` of `epoch` have committed; `false` if that epoch has ended before.
@@ -45,6 +47,7 @@ mod tests {
             epoch: 1,
             committed: 2,
             last: None,
+            alerts: 0,
         });
         assert!(committed(rx.clone(), 1, 2).await);
         let waiting = tokio::spawn(committed(rx.clone(), 1, 3));
@@ -59,6 +62,7 @@ mod tests {
                 epoch: 2,
                 committed: 20,
                 last: None,
+                alerts: 0,
             }
         });
         assert!(!waiting.await.unwrap());

@@ -73,6 +73,8 @@ pub struct StorageWriter {
     last: Option<BatchNumber>,
     /// Batches given up since the last commit.
     refusals: u32,
+    /// See [`Progress::alerts`].
+    alerts: u64,
     ever_started: bool,
 }
 
@@ -83,6 +85,7 @@ impl StorageWriter {
             epoch: 1,
             committed: 0,
             last,
+            alerts: 0,
         });
         Self {
             parts,
@@ -92,6 +95,7 @@ impl StorageWriter {
             claim: None,
             last,
             refusals: 0,
+            alerts: 0,
             ever_started: false,
         }
     }
@@ -160,6 +164,8 @@ impl StorageWriter {
         parts.queries.committed(group, report);
         parts.live.committed(group, report, now);
         self.refusals = 0;
+        let mut outcomes = group.batches.iter().flat_map(|batch| &batch.outcomes);
+        self.alerts += u64::from(outcomes.any(|outcome| !outcome.alerts.is_empty()));
         let mut readings = 0;
         for ((ticket, batch), report) in tickets.into_iter().zip(&group.batches).zip(&report.batches) {
             self.last = Some(batch.number);
@@ -190,6 +196,7 @@ impl StorageWriter {
                 epoch,
                 committed: self.siding.left(),
                 last: self.last,
+                alerts: self.alerts,
             });
         }
     }
@@ -286,10 +293,12 @@ impl StorageWriter {
             writer.last = state.last_batch;
             // A commit that was given up may have come true.
             writer.parts.queries.forget();
+            writer.alerts += 1;
             writer.parts.progress.send_replace(Progress {
                 epoch,
                 committed: 0,
                 last: writer.last,
+                alerts: writer.alerts,
             });
             writer.pump(ctx);
         }));

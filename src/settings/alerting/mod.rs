@@ -2,6 +2,7 @@
 
 mod email;
 mod receivers;
+mod routing;
 mod summary;
 mod webhook;
 
@@ -12,6 +13,9 @@ use serde::{Deserialize, Serialize};
 
 pub use email::{EmailReceiverSettings, MailEncryption, MailboxSetting, SmtpUrl};
 pub use receivers::{ReceiverSettings, Receivers};
+pub use routing::{
+    InhibitSettings, LabelMatch, MaintenanceSettings, RouteSettings, TimeOfDay, UtcOffset, Weekday,
+};
 pub use summary::SummarySettings;
 pub use webhook::{WebUrl, WebhookFormat, WebhookReceiverSettings};
 
@@ -29,8 +33,35 @@ pub struct AlertingSettings {
     /// How long these links can be used.
     #[serde(with = "units::interval")]
     pub link_valid: Duration,
+    /// What is alike in these labels is told together.
+    pub group_by: Vec<String>,
+    /// How long the first alert of a group waits for others.
+    #[serde(with = "units::duration")]
+    pub group_wait: Duration,
+    /// The least time between two notifications of a group, unless it gets worse or is all over.
+    #[serde(with = "units::duration")]
+    pub group_interval: Duration,
+    /// After which what still stands is told again.
+    #[serde(with = "units::interval")]
+    pub repeat_interval: Duration,
+    /// So many notifications a receiver gets at once,
+    #[serde(deserialize_with = "units::between::<1, 100_000, _, _>")]
+    pub burst: u32,
+    /// and one more each time this has passed; the rest in digests. `0s` is without a limit.
+    #[serde(with = "units::duration")]
+    pub every: Duration,
+    /// How long it is tried to send one.
+    #[serde(with = "units::interval")]
+    pub give_up_after: Duration,
     #[serde(default, skip_serializing_if = "Receivers::is_empty")]
     pub receivers: Receivers,
+    /// Without one nobody is told.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<RouteSettings>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub inhibit: Vec<InhibitSettings>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub maintenance: Vec<MaintenanceSettings>,
     /// Without it nobody gets one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub summary: Option<SummarySettings>,
@@ -49,6 +80,14 @@ impl AlertingSettings {
         if let Some(summary) = &self.summary {
             let problems = summary.problems(&self.receivers).into_iter();
             found.extend(problems.map(|(key, message)| (format!("summary.{key}"), message)));
+        }
+        for (at, route) in self.routes.iter().enumerate() {
+            let problems = route.problems(&self.receivers).into_iter();
+            found.extend(problems.map(|(key, message)| (format!("routes[{at}].{key}"), message)));
+        }
+        for (at, window) in self.maintenance.iter().enumerate() {
+            let problems = window.problems().into_iter();
+            found.extend(problems.map(|(key, message)| (format!("maintenance[{at}].{key}"), message)));
         }
         for (name, receiver) in &self.receivers {
             found.extend(

@@ -12,7 +12,9 @@ mod influx;
 mod ingest;
 mod latest;
 mod ledger;
+mod links;
 mod listing;
+mod notifications;
 mod outputs;
 mod page;
 mod query;
@@ -53,6 +55,15 @@ mod documented {
         alerts::list,
         alerts::one,
         alerts::acknowledge,
+        alerts::counts,
+        alerts::explain,
+        alerts::shelve,
+        alerts::unshelve,
+        notifications::list,
+        notifications::one,
+        notifications::send,
+        links::ask,
+        links::act,
         silences::list,
         silences::create,
         silences::end,
@@ -101,6 +112,8 @@ fn endpoints() -> Vec<Endpoint> {
     all.extend(query::endpoints());
     all.extend(alerts::endpoints());
     all.extend(silences::endpoints());
+    all.extend(notifications::endpoints());
+    all.extend(links::endpoints());
     all.extend(ingest::endpoints());
     all.extend(influx::endpoints());
     all.extend(actors::endpoints());

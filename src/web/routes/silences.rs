@@ -83,6 +83,7 @@ pub async fn create(state: Data<AppState>, caller: Caller, body: Body) -> Result
     let detail = format!("{} until {}: {}", said.by, said.until, said.comment);
     audit(&state, &caller, "silence.create", &target, &detail).await;
     let id = alerts_of(&state)?.add_silence(&said).await?;
+    state.alerting.bell.ring();
     Ok(HttpResponse::Created().json(SilenceBody::from(Silence { id, said })))
 }
 
@@ -97,7 +98,9 @@ pub async fn end(state: Data<AppState>, id: Path<String>, caller: Caller) -> Res
     let none = || Problem::new(Kind::NotFound, "there is no such silence, or it has ended");
     let number: i64 = id.parse().map_err(|_| none())?;
     audit(&state, &caller, "silence.end", &id, "").await;
-    match alerts_of(&state)?.end_silence(number, state.now()).await? {
+    let ended = alerts_of(&state)?.end_silence(number, state.now()).await?;
+    state.alerting.bell.ring();
+    match ended {
         true => Ok(HttpResponse::NoContent().finish()),
         false => Err(none()),
     }
