@@ -164,6 +164,8 @@ pub enum DetectorSettings {
         #[serde(deserialize_with = "units::interval::deserialize")]
         after: Duration,
     },
+    /// What is rare for the series, in several respects.
+    Ensemble {},
     /// Panics on values above.
     #[cfg(feature = "faults")]
     Fault {
@@ -188,6 +190,7 @@ impl Serialize for DetectorSettings {
                 #[serde(serialize_with = "units::duration::serialize")]
                 after: Duration,
             },
+            Ensemble {},
             #[cfg(feature = "faults")]
             Fault {
                 panic_above: f64,
@@ -198,6 +201,7 @@ impl Serialize for DetectorSettings {
             DetectorSettings::Jump { threshold } => Tagged::Jump { threshold },
             DetectorSettings::Threshold { above } => Tagged::Threshold { above },
             DetectorSettings::Silence { after } => Tagged::Silence { after },
+            DetectorSettings::Ensemble {} => Tagged::Ensemble {},
             #[cfg(feature = "faults")]
             DetectorSettings::Fault { panic_above } => Tagged::Fault { panic_above },
         }

@@ -101,6 +101,7 @@ fn detector(settings: &DetectorSettings) -> DetectorSpec {
         DetectorSettings::Jump { threshold } => DetectorSpec::Jump { threshold },
         DetectorSettings::Threshold { above } => DetectorSpec::Threshold { above },
         DetectorSettings::Silence { after } => DetectorSpec::Silence { after: micros(after) },
+        DetectorSettings::Ensemble {} => DetectorSpec::Ensemble {},
         #[cfg(feature = "faults")]
         DetectorSettings::Fault { panic_above } => DetectorSpec::Fault { panic_above },
     }
