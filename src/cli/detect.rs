@@ -1,10 +1,12 @@
 //! `detect`: the default ensemble over CSV files, one series a file.
 //!
-//! Invariants: a file is read once, from its beginning, and each row is judged before the next is read. Rows come out in their
-//! order with their time and value as they were written. The result takes its name only when it is complete, so what stands
-//! there is whole. Nothing is written before the names are known to be sound: no two alike, none of a file to be read.
+//! Invariants: a file is read once, from its beginning, and each row is judged before the next is read. Rows come out
+//! in their order with their time and value as they were written. The result takes its name only when it is complete,
+//! so what stands there is whole. Nothing is written before the names are known to be sound: no two alike, none of a
+//! file to be read.
 //!
-//! How it fails: at the first file that cannot be read, with its name, the line and the reason; files before it are done.
+//! How it fails: at the first file that cannot be read, with its name, the line and the reason; files before it are
+//! done.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;

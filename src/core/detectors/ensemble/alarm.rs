@@ -1,10 +1,10 @@
 //! When evidence becomes an alarm: warm-up, how often a series may alarm, and a rest after each alarm.
 //!
-//! The evidence asked for is that of something that comes less often than a series may alarm: once in so many
-//! readings, and in so much time at the pace of the series. A margin on top of that follows the series itself: each alarm raises
-//! it, and quiet lowers it as slowly as alarms are allowed to come. So a wild series is judged by its own wildness, and the rate
-//! of alarms settles where it should be. (The rule is that of Gibbs and Candès, "Adaptive conformal inference under
-//! distribution shift", 2021, on powers of ten.)
+//! The evidence asked for is that of something that comes less often than a series may alarm: once in so many readings,
+//! and in so much time at the pace of the series. A margin on top of that follows the series itself: each alarm raises
+//! it, and quiet lowers it as slowly as alarms are allowed to come. So a wild series is judged by its own wildness, and
+//! the rate of alarms settles where it should be. (The rule is that of Gibbs and Candès, "Adaptive conformal inference
+//! under distribution shift", 2021, on powers of ten.)
 //!
 //! Invariants: no alarm in the warm-up nor in the rest. The margin stays within its bounds.
 
@@ -31,7 +31,7 @@ impl Alarm {
         Alarm {
             readings: 0,
             rest: tuning.warm_up,
-            margin: tuning.margin,
+            margin: tuning.least_margin,
             interval: 0.0,
             last: 0,
         }
@@ -48,7 +48,7 @@ impl Alarm {
 
     /// The rarity that makes an alarm, as a power of ten.
     pub fn needed(&self, tuning: &Tuning) -> f64 {
-        self.readings_in(tuning.once_in, tuning.once_in_time).log10() + self.margin
+        self.readings_in(tuning.once_in, tuning.once_in_time).log10() * self.margin
     }
 
     pub fn is_resting(&self) -> bool {

@@ -1,7 +1,7 @@
 //! A finding of the ensemble in words.
 //!
-//! Invariants: numbers are finite, and a sentence is short whatever they are. The band is where the value alone would have been
-//! no finding; a finding by another feature can lie within it.
+//! Invariants: numbers are finite, and a sentence is short whatever they are. The band is where the value alone would
+//! have been no finding; a finding by another feature can lie within it.
 
 use super::super::{Plain, Seen, finite};
 use super::TUNING;

@@ -1,4 +1,5 @@
-//! What the ensemble looks at: numbers made of a series, at several scales, each of which is high when something is odd.
+//! What the ensemble looks at: numbers made of a series, at several scales, each of which is high when something is
+//! odd.
 //!
 //! Every one is cheap to carry on from one reading to the next. Values are taken as differences to the first reading,
 //! within ±[`WIDEST`], so nothing here overflows, and single precision is enough for what is compared.
@@ -14,10 +15,13 @@ pub(in crate::core) const FEATURES: usize = 13;
 const WIDEST: f64 = 1e30;
 const HOUR: i64 = 3_600_000_000;
 const HOURS: usize = 24;
-/// The profile of the day follows with about this many days of memory, once it has so many readings an hour.
+/// The profile of the day remembers so many readings of an hour, or the readings of so many days where that is more.
 const PROFILE_READINGS: f64 = 100.0;
-/// An hour of the day is not judged before so many readings of it.
+const PROFILE_DAYS: f64 = 8.0;
+/// An hour of the day is not judged before so many readings of it, or a whole day's where that is more.
 const PROFILE_LEAST: f64 = 3.0;
+/// With more of them than this, further ones would be lost in rounding.
+const PROFILE_MOST: f64 = 1e6;
 /// Readings over which the usual deviation is taken.
 const DEVIATION_READINGS: f64 = 2_000.0;
 
@@ -107,8 +111,9 @@ impl Features {
         (self.value_of(self.previous), self.value_of(self.means[1]), hourly)
     }
 
-    /// Takes a reading at a time, in µs since 1970, in; gives what it makes of the features.
-    pub fn next(&mut self, time: i64, value: f64, spans: &[f64; 3]) -> [f32; FEATURES] {
+    /// Takes a reading at a time, in µs since 1970, in; gives what it makes of the features. `hourly` is the usual
+    /// number of readings in an hour.
+    pub fn next(&mut self, time: i64, value: f64, hourly: f64, spans: &[f64; 3]) -> [f32; FEATURES] {
         if self.readings == 0 {
             self.origin = value;
         }
@@ -127,17 +132,17 @@ impl Features {
         self.steps += weight(spans[0]) * (step * step - self.steps);
 
         let (mean, count) = &mut self.hours[hour_of(time)];
-        let hourly = if f64::from(*count) >= PROFILE_LEAST {
+        let residual = if f64::from(*count) >= PROFILE_LEAST {
             value - f64::from(*mean)
         } else {
             0.0
         };
-        *count = (*count + 1.0).min(PROFILE_READINGS as f32);
+        *count = (*count + 1.0).min((PROFILE_DAYS * hourly).clamp(PROFILE_READINGS, PROFILE_MOST) as f32);
         *mean += ((value - f64::from(*mean)) / f64::from(*count)) as f32;
 
         let [short, middle, long] = self.means;
-        let [value, step, episode, trend, hourly, level] =
-            [value, step, short - middle, middle - long, hourly, short].map(|feature| feature as f32);
+        let [value, step, episode, trend, residual, level] =
+            [value, step, short - middle, middle - long, residual, short].map(|feature| feature as f32);
         [
             value,
             -value,
@@ -147,8 +152,8 @@ impl Features {
             -episode,
             trend,
             -trend,
-            hourly,
-            -hourly,
+            residual,
+            -residual,
             level,
             -level,
             self.steps.max(0.0).sqrt() as f32,
@@ -158,7 +163,7 @@ impl Features {
     pub fn is_sound(&self) -> bool {
         let within = |number: f64| number.abs() <= 2.0 * WIDEST;
         let hour = |&(mean, count): &(f32, f32)| {
-            within(f64::from(mean)) && (0.0..=PROFILE_READINGS as f32).contains(&count)
+            within(f64::from(mean)) && (0.0..=PROFILE_MOST as f32).contains(&count)
         };
         self.origin.is_finite()
             && within(self.previous)

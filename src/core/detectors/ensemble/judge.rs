@@ -1,6 +1,7 @@
 //! The ensemble itself: features, their tails, and when that is an alarm.
 //!
-//! Invariants: one pass, no look-ahead, the same for every series. A score is in 0..1, at least [`THRESHOLD`] exactly for an alarm.
+//! Invariants: one pass, no look-ahead, the same for every series. A score is in 0..1, at least [`THRESHOLD`] exactly
+//! for an alarm.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,6 +12,8 @@ use super::tuning::Tuning;
 
 /// The score from which a reading is an anomaly. There is only this one, for every series.
 pub const THRESHOLD: f64 = 0.5;
+
+const HOUR: f64 = 3_600e6;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(in crate::core) struct Judge {
@@ -40,7 +43,8 @@ impl Judge {
 
     /// Judges a finite value by those before it, and takes it in.
     pub fn observe(&mut self, time: i64, value: f64, tuning: &Tuning) -> Judgment {
-        let values = self.features.next(time, value, &tuning.spans);
+        let hourly = self.alarm.readings_in(1.0, HOUR);
+        let values = self.features.next(time, value, hourly, &tuning.spans);
         let rarities = self.tails.rarities(&values, self.least_excess(tuning));
         self.alarm.heard(time, tuning);
         let memory = self.alarm.readings_in(tuning.memory, tuning.memory_time);
@@ -77,6 +81,11 @@ impl Judge {
 
     pub fn features(&self) -> &Features {
         &self.features
+    }
+
+    /// The last value, the middle mean and, where known, the mean of the hour of `time`, before the next reading.
+    pub fn expectations(&self, time: i64) -> (f64, f64, Option<f64>) {
+        self.features.expectations(time)
     }
 
     pub fn needed(&self, tuning: &Tuning) -> f64 {

@@ -1,11 +1,11 @@
 //! Ensemble: the detector that needs no setting.
 //!
 //! [`features`] looks at the series at several scales, [`tail`] says how rare each feature is by what the series did
-//! before, the rarest decides, and [`alarm`] says how rare is rare enough. [`judge`] puts these together, [`explain`] says it
-//! in words, [`tuning`] has the constants.
+//! before, the rarest decides, and [`alarm`] says how rare is rare enough. [`judge`] puts these together, [`explain`]
+//! says it in words, [`tuning`] has the constants.
 //!
-//! Invariants: constant state, one pass, no look-ahead; the same readings give the same findings. Only readings that are the
-//! newest of their series count. The score is at least [`THRESHOLD`] exactly for a finding.
+//! Invariants: constant state, one pass, no look-ahead; the same readings give the same findings. Only readings that
+//! are the newest of their series count. The score is at least [`THRESHOLD`] exactly for a finding.
 
 pub(in crate::core) mod alarm;
 mod explain;
@@ -48,7 +48,7 @@ impl Detect for Ensemble {
         if !seen.newest {
             return None;
         }
-        let expected = self.judge.features().expectations(seen.time.0);
+        let expected = self.judge.expectations(seen.time.0);
         let judgment = self.judge.observe(seen.time.0, seen.value, TUNING);
         (judgment.score >= THRESHOLD).then(|| explain::found(&self.judge, &judgment, expected, seen))
     }
@@ -79,8 +79,8 @@ impl Scorer {
         Scorer(Judge::new(TUNING))
     }
 
-    /// The score of the next reading, in 0..=1: an anomaly from [`THRESHOLD`] on. A value that is not finite is passed over, with
-    /// a score of 0.
+    /// The score of the next reading, in 0..=1: an anomaly from [`THRESHOLD`] on. A value that is not finite is passed
+    /// over, with a score of 0.
     pub fn score(&mut self, time: Timestamp, value: f64) -> f64 {
         if value.is_finite() {
             self.0.observe(time.0, value, TUNING).score

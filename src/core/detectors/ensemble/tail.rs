@@ -1,11 +1,11 @@
 //! Upper tails of all features: how rare is a value, given what was seen before?
 //!
 //! Peaks over threshold: of each feature the greatest value of every block of readings is a peak, and the greatest
-//! [`PEAKS`] peaks are kept. Above the smallest of them, u, excesses are taken as exponential with their mean m, so a value x is
-//! expected once in `n / k · exp((x − u) / m)` readings, of n readings with k peaks kept. For thinner tails than the
-//! exponential that errs to the quiet side; for heavier ones the peaks themselves widen m. (Pickands, "Statistical inference
-//! using extreme order statistics", 1975; for streams: Siffer et al., "Anomaly detection in streams with extreme value
-//! theory", 2017.)
+//! [`PEAKS`] peaks are kept. Above the smallest of them, u, excesses are taken as exponential with their mean m, so a
+//! value x is expected once in `n / k · exp((x − u) / m)` readings, of n readings with k peaks kept. For thinner tails
+//! than the exponential that errs to the quiet side; for heavier ones the peaks themselves widen m. (Pickands,
+//! "Statistical inference using extreme order statistics", 1975; for streams: Siffer et al., "Anomaly detection in
+//! streams with extreme value theory", 2017.)
 //!
 //! Invariants: kept peaks are sorted, greatest first, and finite. A block is judged by the blocks before it, never by
 //! itself. Rarities are in 0..=[`RAREST`].
