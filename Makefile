@@ -1,6 +1,6 @@
 # The doors of the house. `make run` and `make test` set up what they need on a bare machine; the scripts say what they do.
 
-.PHONY: build run demo test bench bench-kafka bench-live bench-mqtt bench-overview bench-reading dashboard screenshots lint fmt audit mutants
+.PHONY: build run demo test bench bench-kafka bench-live bench-mqtt bench-overview bench-reading dashboard screenshots lint fmt audit mutants quality
 
 # Builds the release binary: target/release/sensorhive
 build:
@@ -37,6 +37,10 @@ bench-mqtt:
 # Questions to PostgreSQL with 10 million readings in it; takes a quarter of an hour.
 bench-reading:
 	cargo bench --locked --bench reading
+
+# How well anomalies are found. NAB=DIR is the folder of labelled series, with its score.py.
+quality:
+	NAB=$(NAB) scripts/quality.sh
 
 # The dashboard alone, into dashboard/dist.
 dashboard:

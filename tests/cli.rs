@@ -46,6 +46,7 @@ fn help_teaches_every_subcommand_and_exit_code() {
         "check-config",
         "migrate",
         "simulate",
+        "detect",
         "restore-archive",
         "test-email",
         "token",
@@ -57,6 +58,7 @@ fn help_teaches_every_subcommand_and_exit_code() {
     for subcommand in [
         "check-config",
         "simulate",
+        "detect",
         "restore-archive",
         "test-email",
         "token",

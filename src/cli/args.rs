@@ -62,6 +62,16 @@ service, except where an archive holds sensors or sequences that the database do
 database): then stop the service first. Days that came back are neither archived nor dropped until --keep is over or they
 are released.";
 
+const DETECT_HELP: &str = "\
+Examples:
+  sensorhive detect pump.csv --out scores       Read pump.csv, write scores/pump.csv
+  sensorhive detect data/*.csv --out scores     One file a series
+
+A file begins with a header that names the columns timestamp and value; others are passed over. Times are RFC 3339,
+YYYY-MM-DD HH:MM:SS in UTC, or a number of s, ms, µs or ns since 1970. What is written has the columns timestamp, value,
+anomaly_score (0 to 1) and label: 1 where the score is 0.5 or more, else 0. Every file is a series of its own, read once, with
+the detector `ensemble` as the service runs it.";
+
 const TOKEN_HELP: &str = "\
 Examples:
   sensorhive token create --role admin          Print a new token, once; also while the service runs
@@ -120,6 +130,9 @@ pub enum Command {
     /// Sends a sample of an alert to receivers, and says what they answered
     #[command(after_help = TEST_EMAIL_HELP)]
     TestEmail(TestEmailArgs),
+    /// Looks for anomalies in CSV files of one series each
+    #[command(after_help = DETECT_HELP, arg_required_else_help = true)]
+    Detect(DetectArgs),
     /// Makes, lists and revokes the tokens that the API asks for
     #[command(after_help = TOKEN_HELP, arg_required_else_help = true)]
     Token {
@@ -156,6 +169,16 @@ pub struct RestoreArgs {
     /// Bring nothing back, but let restored days be archived and dropped again
     #[arg(long, conflicts_with_all = ["object", "dry_run"])]
     pub release: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct DetectArgs {
+    /// The files to read
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// The directory to write to; it is made where there is none
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -5,6 +5,7 @@
 
 pub mod args;
 mod commands;
+mod detect;
 pub mod exit;
 mod produce;
 mod restore;
@@ -44,6 +45,10 @@ fn execute(mut cli: Cli) -> Result<(), CommandError> {
         Command::Token { command } => commands::token(&start(&cli, false)?, command),
         Command::TestEmail(args) => test_email::test_email(&start(&cli, false)?, &args),
         Command::RestoreArchive(args) => restore::restore_archive(&start(&cli, false)?, &args),
+        Command::Detect(args) => {
+            start(&cli, false)?;
+            detect::detect(&args)
+        }
         Command::Simulate(args) => {
             start(&cli, false)?;
             simulate::simulate(&args)

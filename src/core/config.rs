@@ -44,6 +44,8 @@ pub enum DetectorSpec {
     Threshold { above: f64 },
     /// Not heard for `after` of active time.
     Silence { after: Micros },
+    /// What is rare for the series, in several respects. Needs no limit.
+    Ensemble {},
     /// Panics on a value above `panic_above`.
     #[cfg(feature = "faults")]
     Fault { panic_above: f64 },
@@ -126,6 +128,7 @@ impl DetectorSpec {
             }
             DetectorSpec::Threshold { above } => (above.is_finite(), SpecError::Threshold),
             DetectorSpec::Silence { after } => (after > 0, SpecError::Silence),
+            DetectorSpec::Ensemble {} => return Ok(()),
             #[cfg(feature = "faults")]
             DetectorSpec::Fault { panic_above } => (panic_above.is_finite(), SpecError::Threshold),
         };

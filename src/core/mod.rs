@@ -30,6 +30,7 @@ pub mod windows;
 
 pub use alerts::{Condition, Levels, Limit, Limits, RuleSpec, Subject, WindowNumber};
 pub use config::{DetectorSpec, SeriesConfig, SpecError, WindowSpec};
+pub use detectors::ensemble::{Scorer, THRESHOLD};
 pub use effects::{Effects, Verdict};
 pub use snapshot::{SnapshotError, decode, encode};
 pub use state::{ANOMALY_HISTORY, SensorState};

@@ -316,10 +316,16 @@ impl Series {
         } else {
             0
         };
+        let inside = self
+            .detectors
+            .iter()
+            .map(|detector| detector.heap())
+            .sum::<usize>();
         self.ring.heap()
             + windows
             + detectors
             + self.rules.capacity() * size_of::<Watch>()
+            + inside
             + self.windows.iter().map(|set| set.heap()).sum::<usize>()
     }
 }

@@ -37,16 +37,23 @@ pub enum DetectorKind {
     Jump,
     Threshold,
     Silence,
+    Ensemble,
 }
 
 impl DetectorKind {
-    pub const ALL: [DetectorKind; 3] = [DetectorKind::Jump, DetectorKind::Threshold, DetectorKind::Silence];
+    pub const ALL: [DetectorKind; 4] = [
+        DetectorKind::Jump,
+        DetectorKind::Threshold,
+        DetectorKind::Silence,
+        DetectorKind::Ensemble,
+    ];
 
     pub fn as_str(self) -> &'static str {
         match self {
             DetectorKind::Jump => "jump",
             DetectorKind::Threshold => "threshold",
             DetectorKind::Silence => "silence",
+            DetectorKind::Ensemble => "ensemble",
         }
     }
 

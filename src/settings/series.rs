@@ -43,7 +43,7 @@ pub struct SeriesSettings {
     /// After this long without a reading, the series' windows close without it.
     #[serde(default = "default_idle_after", with = "units::interval")]
     pub idle_after: Duration,
-    #[serde(default)]
+    #[serde(default = "default_detectors")]
     pub detectors: Vec<DetectorSettings>,
 }
 
@@ -54,13 +54,18 @@ impl Default for SeriesSettings {
             windows: default_windows(),
             lateness: default_lateness(),
             idle_after: default_idle_after(),
-            detectors: Vec::new(),
+            detectors: default_detectors(),
         }
     }
 }
 
 fn default_windows() -> Vec<Duration> {
     vec![Duration::from_secs(60)]
+}
+
+/// What a series is watched with that says nothing else; `DetectorSettings::Ensemble {}` here switches that on for all.
+fn default_detectors() -> Vec<DetectorSettings> {
+    vec![]
 }
 
 fn default_lateness() -> Duration {
@@ -164,6 +169,8 @@ pub enum DetectorSettings {
         #[serde(deserialize_with = "units::interval::deserialize")]
         after: Duration,
     },
+    /// What is rare for the series, in several respects.
+    Ensemble {},
     /// Panics on values above.
     #[cfg(feature = "faults")]
     Fault {
@@ -188,6 +195,7 @@ impl Serialize for DetectorSettings {
                 #[serde(serialize_with = "units::duration::serialize")]
                 after: Duration,
             },
+            Ensemble {},
             #[cfg(feature = "faults")]
             Fault {
                 panic_above: f64,
@@ -198,6 +206,7 @@ impl Serialize for DetectorSettings {
             DetectorSettings::Jump { threshold } => Tagged::Jump { threshold },
             DetectorSettings::Threshold { above } => Tagged::Threshold { above },
             DetectorSettings::Silence { after } => Tagged::Silence { after },
+            DetectorSettings::Ensemble {} => Tagged::Ensemble {},
             #[cfg(feature = "faults")]
             DetectorSettings::Fault { panic_above } => Tagged::Fault { panic_above },
         }

@@ -21,8 +21,11 @@ pub struct SettingsCatalog {
     otherwise: Arc<SeriesConfig>,
     rules: Vec<(SeriesMatch, Arc<RuleSpec>)>,
     /// Each that a series has had, by the places of entry and rules.
-    watched: RwLock<FxHashMap<(Option<usize>, Vec<usize>), Arc<SeriesConfig>>>,
+    watched: RwLock<FxHashMap<Places, Arc<SeriesConfig>>>,
 }
+
+/// Of the entry and the rules of a series.
+type Places = (Option<usize>, Vec<usize>);
 
 impl SettingsCatalog {
     pub fn new(table: &SeriesTable, rules: &[RuleSettings], registry: Arc<Registry>) -> Self {
@@ -101,6 +104,7 @@ fn detector(settings: &DetectorSettings) -> DetectorSpec {
         DetectorSettings::Jump { threshold } => DetectorSpec::Jump { threshold },
         DetectorSettings::Threshold { above } => DetectorSpec::Threshold { above },
         DetectorSettings::Silence { after } => DetectorSpec::Silence { after: micros(after) },
+        DetectorSettings::Ensemble {} => DetectorSpec::Ensemble {},
         #[cfg(feature = "faults")]
         DetectorSettings::Fault { panic_above } => DetectorSpec::Fault { panic_above },
     }

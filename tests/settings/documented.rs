@@ -23,7 +23,7 @@ fn every_key() -> Vec<String> {
     let settings = load(
         "[sources.bench]\nkind = 'simulated'
          [[series]]\nmatch = { sensor = 's', metric = 'm', tags = { site = 'a' } }
-         detectors = [{ kind = 'jump', threshold = 1 }, { kind = 'silence', after = '1m' }, { kind = 'threshold', above = 1 }]",
+         detectors = [{ kind = 'jump', threshold = 1 }, { kind = 'silence', after = '1m' }, { kind = 'threshold', above = 1 }, { kind = 'ensemble' }]",
     )
     .unwrap();
     let mut keys = Vec::new();

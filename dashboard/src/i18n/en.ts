@@ -156,6 +156,7 @@ export const en = {
   "detector.jump": "jump",
   "detector.threshold": "limit",
   "detector.silence": "silence",
+  "detector.ensemble": "ensemble",
   "window.tumbling": "tumbling",
   "mode.running": "It is running: readings go through its windows and detectors.",
   "mode.catching_up": "It is catching up: it is being brought back from the store, and new readings are held for it.",

@@ -157,6 +157,7 @@ export const zh: Record<keyof typeof en, string> = {
   "detector.jump": "跳变",
   "detector.threshold": "限值",
   "detector.silence": "静默",
+  "detector.ensemble": "综合",
   "window.tumbling": "滚动",
   "mode.running": "正在运行：读数经过窗口和检测器处理。",
   "mode.catching_up": "正在追赶：正从存储恢复，新读数暂时保留。",

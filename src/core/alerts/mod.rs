@@ -172,7 +172,7 @@ impl Watch {
         if let Some(due) = run.life.due(rule) {
             let missing = due.saturating_add(slack(rule, lateness)).since(last.time);
             // What is heard at the very end may say otherwise.
-            if heard_at + missing.max(0) + 1 <= active {
+            if heard_at + missing.max(0) < active {
                 run.come_due();
             }
         }

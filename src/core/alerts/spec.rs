@@ -207,10 +207,7 @@ mod tests {
     #[test]
     fn levels_go_by_the_ratio_to_the_limit() {
         let rule = rule(ratios());
-        let level = |at, value| {
-            rule.judge(&above(at, at), value, false)
-                .map(|(level, mark)| (level, mark))
-        };
+        let level = |at, value| rule.judge(&above(at, at), value, false);
         assert_eq!(level(80.0, 80.0), None);
         assert_eq!(level(80.0, 80.5), Some((Level::Warning, 80.0)));
         assert_eq!(level(80.0, 96.5), Some((Level::Error, 96.0)));

@@ -3,6 +3,7 @@
 //! Invariants: a detector keeps constant state. Whatever finite values it sees, its findings are finite, their scores in
 //! 0..=1, and their explanations are sentences for whoever is woken by them.
 
+pub(super) mod ensemble;
 #[cfg(feature = "faults")]
 mod fault;
 mod jump;
@@ -47,6 +48,11 @@ pub(super) trait Detect {
 
     /// Whether every invariant holds; asked of what comes out of a snapshot.
     fn is_sound(&self) -> bool;
+
+    /// Bytes on the heap.
+    fn heap(&self) -> usize {
+        0
+    }
 }
 
 /// What a detector remembers: its baseline and where it stands.
@@ -66,6 +72,12 @@ pub enum DetectorState {
     Silence {
         silent: bool,
     },
+    /// `once_in`: what comes less often than once in so many readings is a finding, unless it is `resting`.
+    Ensemble {
+        readings: u64,
+        once_in: f64,
+        resting: bool,
+    },
     #[cfg(feature = "faults")]
     Fault,
 }
@@ -76,6 +88,7 @@ pub(super) enum Detector {
     Jump(jump::Jump),
     Threshold(threshold::Threshold),
     Silence(silence::Silence),
+    Ensemble(ensemble::Ensemble),
     #[cfg(feature = "faults")]
     Fault(fault::Fault),
 }
@@ -86,6 +99,7 @@ impl Detector {
             DetectorSpec::Jump { threshold } => Detector::Jump(jump::Jump::new(threshold)),
             DetectorSpec::Threshold { above } => Detector::Threshold(threshold::Threshold::new(above)),
             DetectorSpec::Silence { after } => Detector::Silence(silence::Silence::new(after)),
+            DetectorSpec::Ensemble {} => Detector::Ensemble(ensemble::Ensemble::new()),
             #[cfg(feature = "faults")]
             DetectorSpec::Fault { panic_above } => Detector::Fault(fault::Fault::new(panic_above)),
         }
@@ -100,6 +114,7 @@ impl Deref for Detector {
             Detector::Jump(detector) => detector,
             Detector::Threshold(detector) => detector,
             Detector::Silence(detector) => detector,
+            Detector::Ensemble(detector) => detector,
             #[cfg(feature = "faults")]
             Detector::Fault(detector) => detector,
         }
@@ -112,6 +127,7 @@ impl DerefMut for Detector {
             Detector::Jump(detector) => detector,
             Detector::Threshold(detector) => detector,
             Detector::Silence(detector) => detector,
+            Detector::Ensemble(detector) => detector,
             #[cfg(feature = "faults")]
             Detector::Fault(detector) => detector,
         }
@@ -192,6 +208,7 @@ mod tests {
             DetectorSpec::Jump { threshold: 1.0 },
             DetectorSpec::Threshold { above: 2.0 },
             DetectorSpec::Silence { after: 3 },
+            DetectorSpec::Ensemble {},
         ];
         assert_eq!(specs.map(|spec| Detector::new(spec).spec()), specs);
         assert!(specs.iter().all(|spec| Detector::new(*spec).is_sound()));

@@ -72,6 +72,7 @@ proptest! {
                 DetectorSpec::Jump { threshold: jump },
                 DetectorSpec::Threshold { above },
                 DetectorSpec::Silence { after },
+                DetectorSpec::Ensemble {},
             ],
             rules: super::rules(above, after, size, after.saturating_abs()),
         });

@@ -116,6 +116,7 @@ fn configs() -> impl Strategy<Value = Arc<SeriesConfig>> {
                 above: above as f64 - 2.0,
             },
             DetectorSpec::Silence { after },
+            DetectorSpec::Ensemble {},
         ]
     });
     let limits = (-2..4i64, 1..80i64, 0..30i64).prop_map(|(above, after, hold)| (above as f64, after, hold));

@@ -281,7 +281,9 @@ pub(super) fn usual() -> Policy {
 }
 
 /// When, to whom, and of which alerts.
-fn told(told: &[Notification]) -> Vec<(i64, &str, Vec<(i64, AlertChange)>)> {
+type Told<'a> = (i64, &'a str, Vec<(i64, AlertChange)>);
+
+fn told(told: &[Notification]) -> Vec<Told<'_>> {
     let alerts = |alerts: &[Notified]| {
         alerts
             .iter()
@@ -325,7 +327,7 @@ fn alerts_that_come_together_are_told_together() {
         assert_eq!(rig.event(second, episode, State::Resolved, Warning), []);
     }
     let end = rig.wait(3_000);
-    let all = vec![(4, Resolved), (3, Resolved), (2, Resolved), (1, Resolved)];
+    let all = [(4, Resolved), (3, Resolved), (2, Resolved), (1, Resolved)];
     assert_eq!(end.len(), 1);
     assert_eq!((end[0].at, end[0].alerts.len()), (at(2_030), all.len()));
     assert!(rig.rows.groups.is_empty() && rig.rows.members.is_empty());
