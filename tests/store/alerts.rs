@@ -63,7 +63,7 @@ pub async fn an_event_is_stored_once_and_the_row_is_the_last<F: Fixture>(fixture
     use AlertState::{Firing, Recovering, Resolved};
     let store = opened(&fixture, 4).await;
     let first = event(1, 0, Firing);
-    commit(&store, vec![batch(2, with(&[first.clone()]))]).await;
+    commit(&store, vec![batch(2, with(std::slice::from_ref(&first)))]).await;
     let stored = alerts(&store).alert(Episode(1)).await.unwrap().unwrap();
     assert_eq!(
         (&stored.last, stored.ended, stored.said.acknowledged),
@@ -87,7 +87,7 @@ pub async fn an_event_is_stored_once_and_the_row_is_the_last<F: Fixture>(fixture
     let stored = alerts(&store).alert(Episode(1)).await.unwrap().unwrap();
     assert_eq!((&stored.last, stored.ended), (&third, Some(third.time)));
     // A replay of what was before.
-    commit(&store, vec![batch(5, with(&[second.clone()]))]).await;
+    commit(&store, vec![batch(5, with(std::slice::from_ref(&second)))]).await;
     let stored = alerts(&store).alert(Episode(1)).await.unwrap().unwrap();
     assert_eq!(stored.last, third);
     let events = alerts(&store).alert_events(Episode(1), 10).await.unwrap();
@@ -228,7 +228,10 @@ pub async fn events_are_in_the_outbox_once<F: Fixture>(fixture: F) {
     let twice = [first.clone(), first.clone()];
     commit(
         &store,
-        vec![batch(2, with(&twice)), batch(3, with(&[first.clone()]))],
+        vec![
+            batch(2, with(&twice)),
+            batch(3, with(std::slice::from_ref(&first))),
+        ],
     )
     .await;
     commit(
