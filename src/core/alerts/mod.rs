@@ -172,7 +172,9 @@ impl Watch {
         if let Some(due) = run.life.due(rule) {
             let missing = due.saturating_add(slack(rule, lateness)).since(last.time);
             // What is heard at the very end may say otherwise.
-            if heard_at + missing.max(0) < active {
+            // As a sum, as the deadline is: at the end of time both are the same.
+            let over = heard_at + missing.max(0) + 1;
+            if over <= active {
                 run.come_due();
             }
         }

@@ -325,7 +325,8 @@ impl Decider {
         let policy = self.policy.clone();
         let group = self.groups.get_mut(key)?;
         let timing = policy.timing(&group.receiver, &group.labels);
-        let mut due = group.due.is_none_or(|due| due <= now);
+        let due = group.due.is_none_or(|due| due <= now);
+        let mut released = false;
         let (mut changes, mut stand) = (Vec::new(), Vec::new());
         let (mut dropped, mut escalated) = (Vec::new(), Vec::new());
         let mut again: Option<Timestamp> = None;
@@ -350,14 +351,16 @@ impl Decider {
                 continue;
             }
             let why = hold.as_ref().map(|hold| hold.why.clone());
-            if member.held != why {
+            // What nobody would be told of yet is not held back yet.
+            let matters = why.is_none() || (change.is_some() && due);
+            if matters && member.held != why {
                 let (what, detail) = match &why {
                     Some(why) => ("held", format!("Not told: {why}.")),
                     None => ("released", "Nothing holds it back any more.".to_owned()),
                 };
                 self.changed.decide(*episode, now, receiver, what, detail);
                 // What was held back has waited for long enough.
-                due |= why.is_none() && change.is_some();
+                released |= why.is_none() && change.is_some();
                 member.held = why;
                 self.changed.member(key, *episode);
             }
@@ -392,15 +395,16 @@ impl Decider {
             look(at);
         }
         let mut what = Vec::new();
+        let tells = due || released || repeats;
         match (changes.is_empty(), group.due) {
-            (false, Some(at)) if !due && !repeats => look(at),
+            (_, Some(at)) if !due && (changes.is_empty() || !tells) => look(at),
             (false, _) => what.extend(changes),
             // What is held back is told when nothing holds it any more.
-            (true, Some(_)) if due => {
+            (true, Some(_)) => {
                 group.due = None;
                 self.changed.group(key);
             }
-            _ => {}
+            (true, None) => {}
         }
         if repeats {
             what.extend(

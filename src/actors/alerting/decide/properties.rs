@@ -107,6 +107,7 @@ fn run(policy: &Policy, steps: &[(i64, Step)], restarts: Option<&[bool]>) -> (Ri
             Step::Acknowledge { episode } => {
                 let number = round.get(episode).map_or(*episode, |(number, _)| *number);
                 rig.acknowledge(second, number);
+                // It is heard at once: whoever says it rings the bell.
                 rig.turn(second);
             }
             Step::Silence { site, long } => {
