@@ -3,7 +3,7 @@
 //! A profile of hours, in UTC, each with the mean and the standard deviation of the last readings of that hour.
 //!
 //! Invariants: only readings that are the newest of their series count, and a value is compared before it is taken in.
-//! An hour is judged once it has been heard at two different times of its round, and its values differ.
+//! An hour is judged once it has been heard in two rounds and eight times, and its values differ.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +14,8 @@ use crate::domain::{Anomaly, DetectorKind, Timestamp};
 const HOUR: i64 = 3_600_000_000;
 /// The weight of a reading is never less than that of one in so many.
 const MEMORY: f64 = 1_000.0;
+/// A deviation of fewer readings says nothing.
+const FEWEST: f64 = 8.0;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(in crate::core) struct Seasonal {
@@ -88,7 +90,7 @@ impl Detect for Seasonal {
         let (distance, limit) = ((value - usual.mean).abs(), self.above * deviation);
         // The round that runs says nothing of the round before.
         let rounds = usual.rounds - u16::from(usual.rounds > 0 && usual.round == round);
-        (rounds >= 2 && deviation > 0.0 && distance > limit).then(|| {
+        (rounds >= 2 && usual.readings >= FEWEST && deviation > 0.0 && distance > limit).then(|| {
             let explanation = format!(
                 "The value {} is {} standard deviations from {}, usual at this hour of the {}; at most {} are allowed.",
                 Plain(seen.value),
@@ -103,7 +105,11 @@ impl Detect for Seasonal {
 
     fn state(&self) -> DetectorState {
         DetectorState::Seasonal {
-            known_hours: self.hours.iter().filter(|usual| usual.rounds >= 2).count(),
+            known_hours: self
+                .hours
+                .iter()
+                .filter(|usual| usual.rounds >= 2 && usual.readings >= FEWEST)
+                .count(),
         }
     }
 

@@ -112,7 +112,7 @@ mod tests {
             assert_eq!(detector.observe(&seen(at, value)), None);
         }
         assert_eq!(
-            detector.observe(&seen(10, 13.0)),
+            detector.observe(&seen(10, 12.9)),
             None,
             "three deviations are allowed"
         );
