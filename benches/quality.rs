@@ -20,6 +20,8 @@ const SENSORS: u32 = 20;
 const LEARNING: i64 = 4;
 const DAYS: i64 = 24;
 const GRACE: i64 = 15 * MINUTE;
+/// Days from one fault of a sensor to the next. What happens every day is usual.
+const EVERY: usize = 5;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Kind {
@@ -118,7 +120,7 @@ fn watch(device: u32, kind: Option<Kind>, gap: i64, learning: i64, days: i64) ->
     let counted = START + learning * DAY;
     let mut episodes: Vec<Episode> = Vec::new();
     if let Some(kind) = kind {
-        for day in learning..days {
+        for day in (learning..days).step_by(EVERY) {
             let from = START + day * DAY + rng.random_range(0..18 * 60) * MINUTE;
             let lasts = if kind == Kind::Spike {
                 1
