@@ -41,6 +41,7 @@ bench-reading:
 # How well anomalies are found. NAB=DIR is the folder of labelled series, with its score.py.
 quality:
 	NAB=$(NAB) scripts/quality.sh
+	cargo bench --locked --bench quality
 
 # The dashboard alone, into dashboard/dist.
 dashboard:

@@ -6,7 +6,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sensorhive::core::{DetectorSpec, Effects, SensorState, SeriesConfig, decode, encode};
+use sensorhive::core::{DetectorSpec, Effects, Season, SensorState, SeriesConfig, decode, encode};
 use sensorhive::domain::{ActiveTime, BatchTime, Flags, Reading, SeriesId, Timestamp};
 
 const START: i64 = 1_730_332_800_000_000;
@@ -26,6 +26,7 @@ fn main() {
         per_reading(&config, sensors);
     }
     per_series(&config);
+    per_detector();
     snapshots(&config);
 }
 
@@ -73,6 +74,98 @@ fn per_reading(config: &Arc<SeriesConfig>, count: usize) {
     }
     let nanoseconds = start.elapsed().as_nanos() as f64 / (rounds * count) as f64;
     println!("{count:>7} sensors: {nanoseconds:6.1} ns a reading, {windows} windows closed");
+}
+
+/// Each detector alone, without windows, and all of them together with a window.
+fn per_detector() {
+    let alone = [
+        ("jump", DetectorSpec::Jump { threshold: 5.0 }),
+        ("threshold", DetectorSpec::Threshold { above: 80.0 }),
+        (
+            "silence",
+            DetectorSpec::Silence {
+                after: 3_600 * SECOND,
+            },
+        ),
+        (
+            "rate",
+            DetectorSpec::Rate {
+                above: 5.0,
+                per: SECOND,
+            },
+        ),
+        (
+            "stuck",
+            DetectorSpec::Stuck {
+                after: 60 * SECOND,
+                within: 0.0,
+            },
+        ),
+        (
+            "z_score",
+            DetectorSpec::ZScore {
+                above: 4.0,
+                window: 60,
+            },
+        ),
+        ("ewma", DetectorSpec::Ewma { above: 4.0, span: 60 }),
+        (
+            "hampel",
+            DetectorSpec::Hampel {
+                above: 4.0,
+                window: 60,
+            },
+        ),
+        (
+            "seasonal",
+            DetectorSpec::Seasonal {
+                above: 4.0,
+                season: Season::Day,
+            },
+        ),
+        (
+            "shift",
+            DetectorSpec::Shift {
+                above: 10.0,
+                span: 60,
+            },
+        ),
+        ("ensemble", DetectorSpec::Ensemble {}),
+    ];
+    let with = |detectors: Vec<DetectorSpec>, windows| {
+        Arc::new(SeriesConfig {
+            windows,
+            detectors,
+            ..SeriesConfig::default()
+        })
+    };
+    let bare = cost(&with(Vec::new(), Vec::new()));
+    println!("without windows and detectors: {:.1} ns a reading", bare.0);
+    for (name, spec) in alone {
+        let (nanoseconds, bytes) = cost(&with(vec![spec], Vec::new()));
+        let (more, grown) = (nanoseconds - bare.0, bytes.saturating_sub(bare.1));
+        println!("{name:>10}: {more:6.1} ns a reading, {grown:5} bytes a series");
+    }
+    let all = alone.into_iter().map(|(_, spec)| spec).collect();
+    let (nanoseconds, bytes) = cost(&with(all, SeriesConfig::default().windows));
+    println!(
+        "{:>10}: {nanoseconds:6.1} ns a reading, {bytes:5} bytes a sensor of one series",
+        "all"
+    );
+}
+
+/// Nanoseconds a reading, and bytes by its own account.
+fn cost(config: &Arc<SeriesConfig>) -> (f64, usize) {
+    let mut sensor = sensors(config, 1, 600).remove(0);
+    let mut effects = Effects::default();
+    let rounds = 500_000;
+    let start = Stopwatch::start();
+    for second in 600..600 + rounds {
+        observe(&mut sensor, config, second, &mut effects);
+        effects.clear();
+    }
+    let nanoseconds = start.elapsed().as_nanos() as f64 / rounds as f64;
+    (nanoseconds, sensor.memory())
 }
 
 fn per_series(config: &Arc<SeriesConfig>) {

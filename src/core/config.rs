@@ -3,6 +3,7 @@
 //! Invariants: a configuration that [`SeriesConfig::check`] passes bounds the state of its series. One that it would
 //! refuse does no harm beyond its own series: sizes below 1 count as 1.
 
+use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -46,6 +47,20 @@ pub enum DetectorSpec {
     Silence { after: Micros },
     /// What is rare for the series, in several respects. Needs no limit.
     Ensemble {},
+    /// A change of more than `above` in `per`.
+    Rate { above: f64, per: Micros },
+    /// No change of more than `within` for `after`.
+    Stuck { after: Micros, within: f64 },
+    /// More than `above` standard deviations from the mean of the last `window` values.
+    ZScore { above: f64, window: u16 },
+    /// More than `above` standard deviations from the exponential mean over about `span` values.
+    Ewma { above: f64, span: u16 },
+    /// More than `above` robust deviations from the median of the last `window` values.
+    Hampel { above: f64, window: u16 },
+    /// More than `above` standard deviations from what is usual at this hour.
+    Seasonal { above: f64, season: Season },
+    /// A cumulative sum of deviations above `above`, from a baseline of `span` values.
+    Shift { above: f64, span: u16 },
     /// Panics on a value above `panic_above`.
     #[cfg(feature = "faults")]
     Fault { panic_above: f64 },
@@ -73,6 +88,16 @@ pub enum SpecError {
     Threshold,
     #[error("silence must be more than 0")]
     Silence,
+    #[error("rate must have a limit and a time above 0")]
+    Rate,
+    #[error("stuck must have a time above 0, and a finite width of at least 0")]
+    Stuck,
+    #[error("the limit must be above 0, and the window 2 to {}", DetectorSpec::MAX_WINDOW)]
+    Window,
+    #[error("the limit must be above 0, and the span 2 to {}", DetectorSpec::MAX_SPAN)]
+    Span,
+    #[error("the limit must be above 0")]
+    Above,
 }
 
 impl Default for SeriesConfig {
@@ -120,7 +145,41 @@ impl SeriesConfig {
     }
 }
 
+/// What a profile goes round with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Season {
+    Day,
+    Week,
+}
+
+impl Season {
+    pub fn hours(self) -> usize {
+        match self {
+            Season::Day => 24,
+            Season::Week => 7 * 24,
+        }
+    }
+}
+
+impl fmt::Display for Season {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Season::Day => "day",
+            Season::Week => "week",
+        })
+    }
+}
+
+fn positive(number: f64) -> bool {
+    number.is_finite() && number > 0.0
+}
+
 impl DetectorSpec {
+    /// The most values that a detector keeps.
+    pub const MAX_WINDOW: u16 = 256;
+    pub const MAX_SPAN: u16 = 10_000;
+
     fn check(&self) -> Result<(), SpecError> {
         let (sound, otherwise) = match *self {
             DetectorSpec::Jump { threshold } => {
@@ -129,6 +188,19 @@ impl DetectorSpec {
             DetectorSpec::Threshold { above } => (above.is_finite(), SpecError::Threshold),
             DetectorSpec::Silence { after } => (after > 0, SpecError::Silence),
             DetectorSpec::Ensemble {} => return Ok(()),
+            DetectorSpec::Rate { above, per } => (positive(above) && per > 0, SpecError::Rate),
+            DetectorSpec::Stuck { after, within } => {
+                (after > 0 && within.is_finite() && within >= 0.0, SpecError::Stuck)
+            }
+            DetectorSpec::ZScore { above, window } | DetectorSpec::Hampel { above, window } => (
+                positive(above) && (2..=Self::MAX_WINDOW).contains(&window),
+                SpecError::Window,
+            ),
+            DetectorSpec::Ewma { above, span } | DetectorSpec::Shift { above, span } => (
+                positive(above) && (2..=Self::MAX_SPAN).contains(&span),
+                SpecError::Span,
+            ),
+            DetectorSpec::Seasonal { above, .. } => (positive(above), SpecError::Above),
             #[cfg(feature = "faults")]
             DetectorSpec::Fault { panic_above } => (panic_above.is_finite(), SpecError::Threshold),
         };

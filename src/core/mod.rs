@@ -29,7 +29,7 @@ pub mod view;
 pub mod windows;
 
 pub use alerts::{Condition, Levels, Limit, Limits, RuleSpec, Subject, WindowNumber};
-pub use config::{DetectorSpec, SeriesConfig, SpecError, WindowSpec};
+pub use config::{DetectorSpec, Season, SeriesConfig, SpecError, WindowSpec};
 pub use detectors::ensemble::{Scorer, THRESHOLD};
 pub use effects::{Effects, Verdict};
 pub use snapshot::{SnapshotError, decode, encode};

@@ -38,14 +38,29 @@ pub enum DetectorKind {
     Threshold,
     Silence,
     Ensemble,
+    Rate,
+    Stuck,
+    #[serde(rename = "z_score")]
+    ZScore,
+    Ewma,
+    Hampel,
+    Seasonal,
+    Shift,
 }
 
 impl DetectorKind {
-    pub const ALL: [DetectorKind; 4] = [
+    pub const ALL: [DetectorKind; 11] = [
         DetectorKind::Jump,
         DetectorKind::Threshold,
         DetectorKind::Silence,
         DetectorKind::Ensemble,
+        DetectorKind::Rate,
+        DetectorKind::Stuck,
+        DetectorKind::ZScore,
+        DetectorKind::Ewma,
+        DetectorKind::Hampel,
+        DetectorKind::Seasonal,
+        DetectorKind::Shift,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -54,6 +69,13 @@ impl DetectorKind {
             DetectorKind::Threshold => "threshold",
             DetectorKind::Silence => "silence",
             DetectorKind::Ensemble => "ensemble",
+            DetectorKind::Rate => "rate",
+            DetectorKind::Stuck => "stuck",
+            DetectorKind::ZScore => "z_score",
+            DetectorKind::Ewma => "ewma",
+            DetectorKind::Hampel => "hampel",
+            DetectorKind::Seasonal => "seasonal",
+            DetectorKind::Shift => "shift",
         }
     }
 

@@ -8,9 +8,11 @@ use std::fmt;
 use std::time::Duration;
 
 use globset::{Glob, GlobMatcher};
+use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::units;
+use crate::core::{DetectorSpec, Season};
 use crate::domain::Tags;
 
 /// All entries, in the order in which they are tried.
@@ -171,12 +173,99 @@ pub enum DetectorSettings {
     },
     /// What is rare for the series, in several respects.
     Ensemble {},
+    /// It changes by more than `above` in `per`.
+    Rate {
+        #[serde(deserialize_with = "positive")]
+        above: f64,
+        #[serde(deserialize_with = "units::interval::deserialize")]
+        per: Duration,
+    },
+    /// It has not changed by more than `within` for `after`.
+    Stuck {
+        #[serde(deserialize_with = "units::interval::deserialize")]
+        after: Duration,
+        #[serde(default, deserialize_with = "units::not_negative")]
+        within: f64,
+    },
+    /// Beyond so many standard deviations from the mean of the last values.
+    ZScore {
+        #[serde(default = "four", deserialize_with = "positive")]
+        above: f64,
+        #[serde(default = "sixty", deserialize_with = "window")]
+        window: u16,
+    },
+    /// Beyond so many standard deviations from the exponential mean.
+    Ewma {
+        #[serde(default = "four", deserialize_with = "positive")]
+        above: f64,
+        #[serde(default = "sixty", deserialize_with = "span")]
+        span: u16,
+    },
+    /// Beyond so many robust deviations from the median of the last values.
+    Hampel {
+        #[serde(default = "four", deserialize_with = "positive")]
+        above: f64,
+        #[serde(default = "sixty", deserialize_with = "window")]
+        window: u16,
+    },
+    /// Beyond so many standard deviations from what is usual at this hour.
+    Seasonal {
+        #[serde(default = "four", deserialize_with = "positive")]
+        above: f64,
+        #[serde(default = "day")]
+        season: Season,
+    },
+    /// The level has changed for good.
+    Shift {
+        #[serde(default = "ten", deserialize_with = "positive")]
+        above: f64,
+        #[serde(default = "sixty", deserialize_with = "span")]
+        span: u16,
+    },
     /// Panics on values above.
     #[cfg(feature = "faults")]
     Fault {
         #[serde(deserialize_with = "units::finite")]
         panic_above: f64,
     },
+}
+
+fn four() -> f64 {
+    4.0
+}
+
+fn ten() -> f64 {
+    10.0
+}
+
+fn sixty() -> u16 {
+    60
+}
+
+fn day() -> Season {
+    Season::Day
+}
+
+fn positive<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    match f64::deserialize(deserializer)? {
+        number if number.is_finite() && number > 0.0 => Ok(number),
+        number => Err(D::Error::custom(format!("must be more than 0, but is {number}"))),
+    }
+}
+
+fn window<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u16, D::Error> {
+    at_least_two(deserializer, DetectorSpec::MAX_WINDOW)
+}
+
+fn span<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u16, D::Error> {
+    at_least_two(deserializer, DetectorSpec::MAX_SPAN)
+}
+
+fn at_least_two<'de, D: Deserializer<'de>>(deserializer: D, most: u16) -> Result<u16, D::Error> {
+    match u64::deserialize(deserializer)? {
+        number if (2..=u64::from(most)).contains(&number) => Ok(number as u16),
+        number => Err(D::Error::custom(format!("must be 2 to {most}, but is {number}"))),
+    }
 }
 
 /// Written as it is read: one table with `kind`.
@@ -196,6 +285,36 @@ impl Serialize for DetectorSettings {
                 after: Duration,
             },
             Ensemble {},
+            Rate {
+                above: f64,
+                #[serde(serialize_with = "units::duration::serialize")]
+                per: Duration,
+            },
+            Stuck {
+                #[serde(serialize_with = "units::duration::serialize")]
+                after: Duration,
+                within: f64,
+            },
+            ZScore {
+                above: f64,
+                window: u16,
+            },
+            Ewma {
+                above: f64,
+                span: u16,
+            },
+            Hampel {
+                above: f64,
+                window: u16,
+            },
+            Seasonal {
+                above: f64,
+                season: Season,
+            },
+            Shift {
+                above: f64,
+                span: u16,
+            },
             #[cfg(feature = "faults")]
             Fault {
                 panic_above: f64,
@@ -207,6 +326,13 @@ impl Serialize for DetectorSettings {
             DetectorSettings::Threshold { above } => Tagged::Threshold { above },
             DetectorSettings::Silence { after } => Tagged::Silence { after },
             DetectorSettings::Ensemble {} => Tagged::Ensemble {},
+            DetectorSettings::Rate { above, per } => Tagged::Rate { above, per },
+            DetectorSettings::Stuck { after, within } => Tagged::Stuck { after, within },
+            DetectorSettings::ZScore { above, window } => Tagged::ZScore { above, window },
+            DetectorSettings::Ewma { above, span } => Tagged::Ewma { above, span },
+            DetectorSettings::Hampel { above, window } => Tagged::Hampel { above, window },
+            DetectorSettings::Seasonal { above, season } => Tagged::Seasonal { above, season },
+            DetectorSettings::Shift { above, span } => Tagged::Shift { above, span },
             #[cfg(feature = "faults")]
             DetectorSettings::Fault { panic_above } => Tagged::Fault { panic_above },
         }
@@ -217,7 +343,6 @@ impl Serialize for DetectorSettings {
 /// A list of window sizes.
 mod windows {
     use super::*;
-    use serde::de::Error;
 
     #[derive(Serialize, Deserialize)]
     #[serde(transparent)]

@@ -105,6 +105,19 @@ fn detector(settings: &DetectorSettings) -> DetectorSpec {
         DetectorSettings::Threshold { above } => DetectorSpec::Threshold { above },
         DetectorSettings::Silence { after } => DetectorSpec::Silence { after: micros(after) },
         DetectorSettings::Ensemble {} => DetectorSpec::Ensemble {},
+        DetectorSettings::Rate { above, per } => DetectorSpec::Rate {
+            above,
+            per: micros(per),
+        },
+        DetectorSettings::Stuck { after, within } => DetectorSpec::Stuck {
+            after: micros(after),
+            within,
+        },
+        DetectorSettings::ZScore { above, window } => DetectorSpec::ZScore { above, window },
+        DetectorSettings::Ewma { above, span } => DetectorSpec::Ewma { above, span },
+        DetectorSettings::Hampel { above, window } => DetectorSpec::Hampel { above, window },
+        DetectorSettings::Seasonal { above, season } => DetectorSpec::Seasonal { above, season },
+        DetectorSettings::Shift { above, span } => DetectorSpec::Shift { above, span },
         #[cfg(feature = "faults")]
         DetectorSettings::Fault { panic_above } => DetectorSpec::Fault { panic_above },
     }

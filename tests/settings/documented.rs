@@ -23,7 +23,14 @@ fn every_key() -> Vec<String> {
     let settings = load(
         "[sources.bench]\nkind = 'simulated'
          [[series]]\nmatch = { sensor = 's', metric = 'm', tags = { site = 'a' } }
-         detectors = [{ kind = 'jump', threshold = 1 }, { kind = 'silence', after = '1m' }, { kind = 'threshold', above = 1 }, { kind = 'ensemble' }]",
+         detectors = [{ kind = 'jump', threshold = 1 }, { kind = 'silence', after = '1m' }, { kind = 'threshold', above = 1 }, { kind = 'ensemble' },
+         { kind = 'rate', above = 2.0, per = '1m' },
+         { kind = 'stuck', after = '10m', within = 0.0 },
+         { kind = 'z_score', above = 4.0, window = 60 },
+         { kind = 'ewma', above = 4.0, span = 60 },
+         { kind = 'hampel', above = 4.0, window = 60 },
+         { kind = 'seasonal', above = 4.0, season = 'day' },
+         { kind = 'shift', above = 10.0, span = 60 }]",
     )
     .unwrap();
     let mut keys = Vec::new();

@@ -1,14 +1,22 @@
 //! Detectors: each watches one series for one kind of finding.
 //!
-//! Invariants: a detector keeps constant state. Whatever finite values it sees, its findings are finite, their scores in
-//! 0..=1, and their explanations are sentences for whoever is woken by them.
+//! Invariants: a detector keeps constant state. Whatever finite values it sees, its findings are finite, their scores
+//! in 0..=1, and their explanations are sentences for whoever is woken by them.
 
+mod beyond;
 pub(super) mod ensemble;
+mod ewma;
 #[cfg(feature = "faults")]
 mod fault;
+mod hampel;
 mod jump;
+mod rate;
+mod seasonal;
+mod shift;
 mod silence;
+mod stuck;
 mod threshold;
+mod z_score;
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
@@ -78,6 +86,38 @@ pub enum DetectorState {
         once_in: f64,
         resting: bool,
     },
+    Rate {
+        previous: Option<f64>,
+    },
+    /// `stuck` once it was told.
+    Stuck {
+        value: Option<f64>,
+        stuck: bool,
+    },
+    ZScore {
+        values: usize,
+        mean: f64,
+        deviation: f64,
+    },
+    Ewma {
+        mean: f64,
+        deviation: f64,
+    },
+    Hampel {
+        values: usize,
+        median: f64,
+        deviation: f64,
+    },
+    Seasonal {
+        known_hours: usize,
+    },
+    /// `up` and `down` are the running sums.
+    Shift {
+        mean: f64,
+        deviation: f64,
+        up: f64,
+        down: f64,
+    },
     #[cfg(feature = "faults")]
     Fault,
 }
@@ -89,6 +129,13 @@ pub(super) enum Detector {
     Threshold(threshold::Threshold),
     Silence(silence::Silence),
     Ensemble(ensemble::Ensemble),
+    Rate(rate::Rate),
+    Stuck(stuck::Stuck),
+    ZScore(z_score::ZScore),
+    Ewma(ewma::Ewma),
+    Hampel(hampel::Hampel),
+    Seasonal(seasonal::Seasonal),
+    Shift(shift::Shift),
     #[cfg(feature = "faults")]
     Fault(fault::Fault),
 }
@@ -100,6 +147,15 @@ impl Detector {
             DetectorSpec::Threshold { above } => Detector::Threshold(threshold::Threshold::new(above)),
             DetectorSpec::Silence { after } => Detector::Silence(silence::Silence::new(after)),
             DetectorSpec::Ensemble {} => Detector::Ensemble(ensemble::Ensemble::new()),
+            DetectorSpec::Rate { above, per } => Detector::Rate(rate::Rate::new(above, per)),
+            DetectorSpec::Stuck { after, within } => Detector::Stuck(stuck::Stuck::new(after, within)),
+            DetectorSpec::ZScore { above, window } => Detector::ZScore(z_score::ZScore::new(above, window)),
+            DetectorSpec::Ewma { above, span } => Detector::Ewma(ewma::Ewma::new(above, span)),
+            DetectorSpec::Hampel { above, window } => Detector::Hampel(hampel::Hampel::new(above, window)),
+            DetectorSpec::Seasonal { above, season } => {
+                Detector::Seasonal(seasonal::Seasonal::new(above, season))
+            }
+            DetectorSpec::Shift { above, span } => Detector::Shift(shift::Shift::new(above, span)),
             #[cfg(feature = "faults")]
             DetectorSpec::Fault { panic_above } => Detector::Fault(fault::Fault::new(panic_above)),
         }
@@ -115,6 +171,13 @@ impl Deref for Detector {
             Detector::Threshold(detector) => detector,
             Detector::Silence(detector) => detector,
             Detector::Ensemble(detector) => detector,
+            Detector::Rate(detector) => detector,
+            Detector::Stuck(detector) => detector,
+            Detector::ZScore(detector) => detector,
+            Detector::Ewma(detector) => detector,
+            Detector::Hampel(detector) => detector,
+            Detector::Seasonal(detector) => detector,
+            Detector::Shift(detector) => detector,
             #[cfg(feature = "faults")]
             Detector::Fault(detector) => detector,
         }
@@ -128,6 +191,13 @@ impl DerefMut for Detector {
             Detector::Threshold(detector) => detector,
             Detector::Silence(detector) => detector,
             Detector::Ensemble(detector) => detector,
+            Detector::Rate(detector) => detector,
+            Detector::Stuck(detector) => detector,
+            Detector::ZScore(detector) => detector,
+            Detector::Ewma(detector) => detector,
+            Detector::Hampel(detector) => detector,
+            Detector::Seasonal(detector) => detector,
+            Detector::Shift(detector) => detector,
             #[cfg(feature = "faults")]
             Detector::Fault(detector) => detector,
         }
@@ -209,6 +279,25 @@ mod tests {
             DetectorSpec::Threshold { above: 2.0 },
             DetectorSpec::Silence { after: 3 },
             DetectorSpec::Ensemble {},
+            DetectorSpec::Rate { above: 1.0, per: 60 },
+            DetectorSpec::Stuck {
+                after: 9,
+                within: 0.0,
+            },
+            DetectorSpec::ZScore {
+                above: 3.0,
+                window: 4,
+            },
+            DetectorSpec::Ewma { above: 3.0, span: 4 },
+            DetectorSpec::Hampel {
+                above: 3.0,
+                window: 5,
+            },
+            DetectorSpec::Seasonal {
+                above: 3.0,
+                season: crate::core::Season::Day,
+            },
+            DetectorSpec::Shift { above: 5.0, span: 6 },
         ];
         assert_eq!(specs.map(|spec| Detector::new(spec).spec()), specs);
         assert!(specs.iter().all(|spec| Detector::new(*spec).is_sound()));
