@@ -86,13 +86,13 @@ fn the_exit_codes_of_the_help_are_those_of_the_manual() {
 
 #[test]
 fn a_good_configuration_is_shown() {
-    let file = config("[http]\nlisten = '127.0.0.1:9999'\n[alerting]\ngroup_wait = '1m'\n");
+    let file = config("[http]\nlisten = '127.0.0.1:9999'\n[[alerting.schedules]]\nname = 'nights'\n");
     let output = run(&["--config", file.path().to_str().unwrap(), "check-config"]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let shown = stdout(&output);
     assert!(shown.contains("listen = \"127.0.0.1:9999\""), "{shown}");
     assert!(
-        shown.contains("# Not available in this version: alerting.group_wait"),
+        shown.contains("# Not available in this version: alerting.schedules"),
         "{shown}"
     );
 }

@@ -118,11 +118,23 @@ fn configs() -> impl Strategy<Value = Arc<SeriesConfig>> {
             DetectorSpec::Silence { after },
             DetectorSpec::Ensemble {},
             DetectorSpec::Rate { above: 1.0, per: 60 },
-            DetectorSpec::Stuck { after: 9, within: 0.0 },
-            DetectorSpec::ZScore { above: 3.0, window: 4 },
+            DetectorSpec::Stuck {
+                after: 9,
+                within: 0.0,
+            },
+            DetectorSpec::ZScore {
+                above: 3.0,
+                window: 4,
+            },
             DetectorSpec::Ewma { above: 3.0, span: 4 },
-            DetectorSpec::Hampel { above: 3.0, window: 5 },
-            DetectorSpec::Seasonal { above: 3.0, season: crate::core::Season::Day },
+            DetectorSpec::Hampel {
+                above: 3.0,
+                window: 5,
+            },
+            DetectorSpec::Seasonal {
+                above: 3.0,
+                season: crate::core::Season::Day,
+            },
             DetectorSpec::Shift { above: 5.0, span: 6 },
         ]
     });
