@@ -28,6 +28,28 @@ test("a sensor is paused and resumed", async ({ page, admin: _ }) => {
   await expect(page.locator('[data-test="mode"]')).toHaveText("running");
 });
 
+test("an alert is acknowledged, and what it is about is silenced", async ({ page, admin: _ }) => {
+  await page.goto("/alerts?state=firing");
+  await expect(page.locator('[data-test="untaken"]')).toBeVisible();
+  await page.locator('[data-test="alert"]').first().click();
+  await expect(page.locator('[data-test="alert-events"] li')).not.toHaveCount(0);
+  await page.locator('[data-test="acknowledge"]').click();
+  await page.locator('[data-test="who"]').fill("Ada");
+  await page.locator('[data-test="why"]').fill("on my way");
+  await page.locator('[data-test="confirm"]').click();
+  await expect(page.locator('[data-test="acknowledged"]')).toContainText("Ada");
+  await expect(page.locator('[data-test="acknowledged"]')).toContainText("on my way");
+  await page.locator('[data-test="silence"]').click();
+  await page.locator('[data-test="choice"]').selectOption("8h");
+  await page.locator('[data-test="confirm"]').click();
+  const silence = page.locator('[data-test="silences"] li');
+  await expect(silence).toHaveCount(1);
+  await expect(silence).toContainText("rule = ");
+  await silence.locator('[data-test="end-silence"]').click();
+  await page.locator('[data-test="confirm"]').click();
+  await expect(silence).toHaveCount(0);
+});
+
 test("an actor is restarted from the tree", async ({ page, admin: _ }) => {
   await page.goto("/actors");
   const row = page.locator('[data-path="ingest/demo"]');

@@ -6,6 +6,7 @@ const PAGES: [path: string, ready: string][] = [
   ["/", '[data-test="received"]'],
   ["/sensors", '[data-test="row"]'],
   ["/sensors/host", '[data-test="inside"]'],
+  ["/alerts", '[data-test="alert"]'],
   ["/actors", '[data-path="storage/writer"]'],
   ["/sources", '[data-source="demo"]'],
   ["/dead-letters", '[data-test="letters"]'],

@@ -33,6 +33,15 @@ detectors = [{ kind = "threshold", above = 56.0 }, { kind = "jump", threshold = 
 [[series]]
 match = { metric = "vibration" }
 detectors = [{ kind = "jump", threshold = 3.0 }]
+[[rules]]
+name = "too hot"
+match = { metric = "temperature" }
+condition = { above = 50.0, clear_below = 48.0 }
+level = { warning = 1.0, error = 1.06 }
+[[rules]]
+name = "shaking"
+match = { metric = "vibration" }
+condition = { detector = "jump" }
 `;
 
 export const BOILER = "casting-furnace-03";

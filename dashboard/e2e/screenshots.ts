@@ -10,7 +10,7 @@ const OUT = resolve("../docs/images");
 const WIDE = { width: 1440, height: 900 };
 const PHONE = { width: 390, height: 844 };
 
-const SHOTS: { name: string; path: string; dark: boolean; language?: "zh"; phone?: boolean; act?: "letter" }[] = [
+const SHOTS: { name: string; path: string; dark: boolean; language?: "zh"; phone?: boolean; act?: "letter" | "alert" }[] = [
   { name: "overview-dark", path: "/?group=hall", dark: true },
   { name: "overview-light", path: "/?group=hall&by=score", dark: false },
   { name: "overview-dark-zh", path: "/?group=hall", dark: true, language: "zh" },
@@ -21,6 +21,8 @@ const SHOTS: { name: string; path: string; dark: boolean; language?: "zh"; phone
   { name: "sensor-phone", path: `/sensors/${BOILER}?range=1h`, dark: false, phone: true },
   { name: "sensors-dark", path: "/sensors?sort=heard", dark: true },
   { name: "sensors-light", path: "/sensors?sort=mode", dark: false },
+  { name: "alerts-dark", path: "/alerts?state=all", dark: true, act: "alert" },
+  { name: "alerts-light-zh", path: "/alerts?state=all", dark: false, language: "zh", act: "alert" },
   { name: "actors-dark", path: "/actors?open=0", dark: true },
   { name: "actors-light", path: "/actors", dark: false },
   { name: "sources-dark", path: "/sources", dark: true },
@@ -55,8 +57,8 @@ test("screenshots", async ({ browser }) => {
       const page = await context.newPage();
       await page.goto(shot.path);
       await page.waitForTimeout(3_500);
-      if (shot.act === "letter") {
-        await page.locator('[data-test="letter"]').first().click();
+      if (shot.act) {
+        await page.locator(`[data-test="${shot.act}"]`).first().click();
         await page.waitForTimeout(1_000);
       }
       await page.screenshot({ path: join(OUT, `${shot.name}.png`) });

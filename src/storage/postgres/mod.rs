@@ -23,6 +23,7 @@ mod leader;
 mod ledger;
 mod lock;
 mod migrate;
+mod notice_log;
 mod notices;
 mod outbox;
 mod partitions;

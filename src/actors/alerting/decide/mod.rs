@@ -12,6 +12,7 @@
 //! as the one that stored it. Looking at a group when nothing is due changes nothing. Whoever was told of an alert is told of its
 //! end, whatever is silenced or configured then. A decision is recorded when it changes.
 
+mod alert;
 pub mod calendar;
 mod group;
 mod hold;
@@ -20,20 +21,24 @@ pub mod policy;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
+mod rig;
+mod tell;
+#[cfg(test)]
 mod tests;
 mod write;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use self::alert::Alert;
 use self::group::{Group, Key, Member};
 use self::hold::{Hold, Silencing, Sources};
-use self::limit::Limit;
 pub use self::policy::{Escalation, Inhibition, Labels, Matchers, Policy, Route, Timing};
+use self::tell::Telling;
 use self::write::Changed;
-use crate::domain::{AlertChange, AlertEvent, AlertState, Episode, Level, Timestamp};
+use crate::domain::{AlertChange, Episode, Timestamp};
 use crate::storage::alerts::{Said, Silence};
-use crate::storage::notices::{AlertingState, Decided, Subject, WaitingEvent};
+use crate::storage::notices::{AlertingState, Decided, WaitingEvent};
 
 /// What is known of alerts and of those who were told.
 #[derive(Debug)]
@@ -51,26 +56,10 @@ pub struct Decider {
     changed: Changed,
 }
 
-#[derive(Debug, PartialEq)]
-struct Alert {
-    event: AlertEvent,
-    of: Subject,
-    labels: Labels,
-    said: Said,
-    groups: Vec<Key>,
-}
-
 /// A stored group that cannot be read: somebody else has written it.
 #[derive(Debug, thiserror::Error)]
 #[error("what is stored of alerting cannot be read: {0}")]
 pub struct Unreadable(#[from] serde_json::Error);
-
-/// What there is to be told of a group.
-struct Telling {
-    key: Key,
-    worst: Level,
-    what: Vec<(Episode, AlertChange)>,
-}
 
 impl Decider {
     pub fn load(policy: Arc<Policy>, stored: AlertingState) -> Result<Self, Unreadable> {
@@ -435,72 +424,6 @@ impl Decider {
         })
     }
 
-    /// Tells a receiver as much as he may be told: the gravest first, and what there is no room for in a digest.
-    fn tell_receiver(&mut self, now: Timestamp, receiver: &str, mut tellings: Vec<Telling>) {
-        let limit = Limit {
-            burst: self.policy.burst,
-            every: self.policy.every,
-        };
-        let spent = self.spent.get(receiver).copied().unwrap_or(Timestamp::MIN);
-        let room = usize::try_from(limit.room(spent, now)).unwrap_or(usize::MAX);
-        if room == 0 {
-            for telling in &tellings {
-                self.wake(&telling.key, limit.free_at(spent));
-            }
-            return;
-        }
-        tellings.sort_by(|one, other| other.worst.cmp(&one.worst).then_with(|| one.key.cmp(&other.key)));
-        let alone = if tellings.len() <= room {
-            tellings.len()
-        } else {
-            room - 1
-        };
-        let together = tellings.split_off(alone);
-        let mut sent: Vec<Vec<Telling>> = tellings.into_iter().map(|telling| vec![telling]).collect();
-        sent.extend(Some(together).filter(|rest| !rest.is_empty()));
-        for tellings in sent {
-            let spent = self.spent.entry(receiver.to_owned()).or_insert(Timestamp::MIN);
-            *spent = limit.spend(*spent, now);
-            self.changed.limit(receiver);
-            self.tell(now, receiver, tellings);
-        }
-    }
-
-    fn tell(&mut self, now: Timestamp, receiver: &str, tellings: Vec<Telling>) {
-        let notification = self.notification(now, receiver, &tellings);
-        let id = notification.id.0.clone();
-        let mut about = Vec::new();
-        for Telling { key, what, .. } in &tellings {
-            for (episode, change) in what {
-                let (Some(group), Some(alert)) = (self.groups.get_mut(key), self.alerts.get(episode)) else {
-                    continue;
-                };
-                let Some(member) = group.members.get_mut(episode) else {
-                    continue;
-                };
-                let digest = if notification.digest { ", in a digest" } else { "" };
-                let detail = format!("Told as {} in {id}{digest}.", change.as_str());
-                self.changed.decide(*episode, now, Some(receiver), "told", detail);
-                member.tell(&alert.event, now);
-                group.worst = group.worst.max(Some(alert.event.level));
-                about.push((*episode, alert.event.ordinal));
-                let ended = alert.ended();
-                self.changed.member(key, *episode);
-                if ended {
-                    self.remove(key, *episode);
-                }
-            }
-            if let Some(group) = self.groups.get_mut(key) {
-                group.sent += u32::from(!notification.digest);
-                group.last = Some(now);
-                group.due = None;
-                self.changed.group(key);
-                self.wake(key, now.saturating_add(1));
-            }
-        }
-        self.changed.notify(notification, about);
-    }
-
     /// Takes a member out, and what nobody needs any more with it.
     fn remove(&mut self, key: &Key, episode: Episode) {
         let open = self.alerts.get(&episode).is_some_and(|alert| !alert.ended());
@@ -558,26 +481,5 @@ impl Decider {
         if let Some(at) = at {
             self.wakes.remove(&(at, key.clone()));
         }
-    }
-}
-
-impl Alert {
-    fn new(event: AlertEvent, of: Subject) -> Self {
-        let mut labels = of.tags.clone();
-        labels.insert("sensor".to_owned(), of.sensor.to_string());
-        labels.insert("metric".to_owned(), of.metric.to_string());
-        labels.insert("rule".to_owned(), event.rule.to_string());
-        labels.insert("level".to_owned(), event.level.as_str().to_owned());
-        Self {
-            event,
-            of,
-            labels,
-            said: Said::default(),
-            groups: Vec::new(),
-        }
-    }
-
-    fn ended(&self) -> bool {
-        self.event.state == AlertState::Resolved
     }
 }

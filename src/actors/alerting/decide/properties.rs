@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use super::tests::{Rig, SECOND, at, usual};
+use super::rig::{Rig, SECOND, at, usual};
 use super::*;
 use crate::actors::alerting::Notification;
+use crate::domain::{AlertState, Level};
 
 #[derive(Debug, Clone)]
 enum Step {
