@@ -8,6 +8,8 @@ mod alerts;
 mod chunks;
 #[path = "store/commit.rs"]
 mod commit;
+#[path = "store/frozen.rs"]
+mod frozen;
 #[path = "store/grafana.rs"]
 mod grafana;
 #[path = "store/history.rs"]

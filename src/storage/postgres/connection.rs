@@ -295,11 +295,13 @@ impl Readers {
 }
 
 fn pool(options: &PgConnectOptions, most: u32, query_timeout: Duration) -> PgPool {
+    // Should we vanish or stand still amid a transaction, what it has locked is free after a while.
     // A plan that is kept does not know which partitions the next question is about, nor that an empty one has filled since.
+    let limit = query_timeout.as_millis();
     let settings = format!(
-        "SET statement_timeout = {}; SET default_transaction_read_only = on; SET jit = off;
-         SET plan_cache_mode = force_custom_plan; SET client_connection_check_interval = 1000; SET tcp_keepalives_idle = 30",
-        query_timeout.as_millis()
+        "SET statement_timeout = {limit}; SET idle_in_transaction_session_timeout = {limit};
+         SET default_transaction_read_only = on; SET jit = off; SET plan_cache_mode = force_custom_plan;
+         SET client_connection_check_interval = 1000; SET tcp_keepalives_idle = 30"
     );
     PgPoolOptions::new()
         .max_connections(most)

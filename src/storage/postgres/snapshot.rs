@@ -27,7 +27,8 @@ use super::partitions::Layout;
 
 /// For the service itself, which takes the time it needs.
 pub(super) const UNHURRIED: &str =
-    "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = 0";
+    "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = 0;
+     SET LOCAL idle_in_transaction_session_timeout = 0";
 /// For people, whose every statement is limited in time.
 pub(super) const LIMITED: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
