@@ -1,4 +1,5 @@
-// The pictures of docs/images: every page in both themes, some of them in Chinese and as a phone shows them.
+// The pictures of docs/images: every page in both themes, some of them in Chinese and as a phone shows them. SENSORHIVE_SHOTS, such as
+// "alerts", makes those alone whose name begins so.
 import { mkdirSync, mkdtempSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
@@ -46,7 +47,7 @@ test("screenshots", async ({ browser }) => {
     await service.admin(`sensors/${plant[20]!.id}/pause`, { why: "Ada: being calibrated" });
     await service.admin(`sensors/${BOILER}/restart`, { why: "Ada: looked stuck after the power cut" });
     mkdirSync(OUT, { recursive: true });
-    for (const shot of SHOTS) {
+    for (const shot of SHOTS.filter(({ name }) => name.startsWith(process.env.SENSORHIVE_SHOTS ?? ""))) {
       const context = await browser.newContext({
         baseURL: service.url,
         viewport: shot.phone ? PHONE : WIDE,
