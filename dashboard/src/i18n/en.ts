@@ -48,6 +48,8 @@ export const en = {
   "overview.batches": "batches",
   "overview.lag_kafka": "not read yet from Kafka",
   "overview.lag_batches": "received, being stored",
+  "overview.alerts": "Open alerts",
+  "overview.alerts_note": "{n} not acknowledged",
   "overview.anomalous": "Anomalous",
   "overview.sensors": "sensors",
   "overview.anomalous_note": "last five minutes",

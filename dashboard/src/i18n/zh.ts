@@ -49,6 +49,8 @@ export const zh: Record<keyof typeof en, string> = {
   "overview.batches": "批",
   "overview.lag_kafka": "尚未从 Kafka 读取",
   "overview.lag_batches": "已接收，正在入库",
+  "overview.alerts": "未解决告警",
+  "overview.alerts_note": "{n} 条未确认",
   "overview.anomalous": "异常",
   "overview.sensors": "个传感器",
   "overview.anomalous_note": "最近五分钟内",

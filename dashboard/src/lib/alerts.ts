@@ -1,5 +1,5 @@
-// How many alerts are open that nobody has acknowledged: what the frame of every page tells.
-import { shallowRef, type ShallowRef } from "vue";
+// How many alerts are open, and how many of them nobody has acknowledged: asked once for all who show it.
+import { shallowRef } from "vue";
 import { get } from "./api";
 import { usePoll } from "./live";
 import type { Alert, Listed } from "./types";
@@ -8,12 +8,26 @@ import type { Alert, Listed } from "./types";
 export const MANY = 100;
 const PERIOD_MS = 5_000;
 
+export interface Open {
+  all: number;
+  untaken: number;
+  grave: boolean;
+}
+
 /** Null while it is not known. */
-export function useUntaken(): ShallowRef<number | null> {
-  const count = shallowRef<number | null>(null);
+export const openAlerts = shallowRef<Open | null>(null);
+
+/** Keeps it up to date until the scope ends. */
+export function watchAlerts(): void {
   usePoll(async (signal) => {
     const page = await get<Listed<Alert>>(`/api/alerts?state=open&limit=${MANY}`, signal);
-    count.value = page.next ? MANY : page.data.filter((one) => !one.acknowledged).length;
+    const untaken = page.data.filter((one) => !one.acknowledged);
+    const grave = page.data.some((one) => one.level === "error" || one.level === "critical");
+    openAlerts.value = { all: page.data.length, untaken: page.next ? MANY : untaken.length, grave };
   }, PERIOD_MS);
-  return count;
+}
+
+/** A count, or that there are many. */
+export function upTo(count: number): string {
+  return count >= MANY ? `${MANY - 1}+` : String(count);
 }
